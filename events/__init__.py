@@ -1,0 +1,1 @@
+"""The domain: what may be asked, what can happen, and what follows from it."""

@@ -1,0 +1,75 @@
+"""The configuration of a process, read once from ROTA_* at its start."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from events.subjects import PARTITIONS
+from rota.errors import InvalidRequestError
+from rota.protocol import Name
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A place where files lie, with what is needed to read them; requests know only its name."""
+
+    kind: Literal["http", "s3"]
+    root: str = ""
+    """Prefix of all paths: a bucket, or a URL."""
+    endpoint: str | None = None
+    """Address of an S3-compatible server; AWS if it is left out."""
+    key: str | None = None
+    secret: str | None = None
+    region: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Connection({self.kind}, {self.root or self.endpoint})"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """What can be set, by the name `ROTA_<NAME>` in the environment."""
+
+    home: Path = Path(".rota")
+    """Where data is kept: JetStream's store, the views, connections.toml."""
+    nats_url: str = "nats://127.0.0.1:4222"
+    host: str = "127.0.0.1"
+    """Where the gateway listens."""
+    port: Port = 8080
+    shards: Annotated[int, Meta(ge=1, le=PARTITIONS)] = 1
+    """Actors that share the partitions of commands."""
+    readers: Annotated[int, Meta(ge=1, le=1000)] = 4
+    """Batches that are read at a time."""
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
+    """Largest request body that the gateway takes."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def views(self) -> Path:
+        """The file of the views."""
+        return self.home / "views.sqlite"
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Config":
+        """Read the configuration; InvalidRequestError names the variable that is wrong."""
+        names = {f"ROTA_{field.upper()}": field for field in cls.__struct_fields__}
+        values = {field: environment[name] for name, field in names.items() if environment.get(name)}
+        try:
+            return msgspec.convert(values, cls, strict=False, dec_hook=lambda type_, value: type_(value))
+        except msgspec.ValidationError as error:
+            field = str(error).rpartition("$.")[2].rstrip("`")
+            raise InvalidRequestError(f"ROTA_{field.upper()} is wrong: {error}") from error
+
+    def connections(self) -> dict[str, Connection]:
+        """Read the named connections from `connections.toml` in the home folder."""
+        path = self.home / "connections.toml"
+        if not path.exists():
+            return {}
+        try:
+            return msgspec.convert(tomllib.loads(path.read_text()), dict[Name, Connection])
+        except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
+            raise InvalidRequestError(f"{path}: {error}") from None

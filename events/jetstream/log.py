@@ -1,0 +1,230 @@
+"""The event log: append with the expected sequence, load one aggregate, follow from a position.
+
+Events are stored with the attributes of CloudEvents 1.0 as headers (NATS binding, binary mode) and their own
+MessagePack as body.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+from msgspec import Struct
+from nats.aio.msg import Msg
+
+from events.base import Event, Kind
+from events.catalog import TAGS, AnyEvent, decode_event, encode
+from events.jetstream.topology import EVENTS, SECOND
+from events.subjects import aggregate_filter, event_subject
+from rota.errors import RotaError, UnavailableError
+from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Pull, delivery
+
+LOAD_BATCH = 500
+FOLLOW_CREDIT = 4000
+FOLLOWER_GONE_SECONDS = 60
+
+
+class SequenceConflictError(RotaError):
+    """Somebody else has appended to one of the aggregates: load them and decide again."""
+
+
+class Append(Struct):
+    """New events of one aggregate, and the log's sequence of the last one that the decision knew of (0: none)."""
+
+    kind: Kind
+    id: str
+    expected: int
+    events: list[Event]
+
+
+class Recorded(Struct, frozen=True):
+    """An event with its place in the log."""
+
+    sequence: int
+    event: AnyEvent
+
+
+def cloud_event(event: Event) -> dict[str, str]:
+    """Return the headers that make a stored event a CloudEvent."""
+    tag = TAGS[type(event)]
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": f"{event.originator_id}.{event.originator_version}",
+        "ce-source": f"/rota/{tag.partition('.')[0]}",
+        "ce-subject": event.originator_id,
+        "ce-type": f"rota.{tag}.v1",
+        "ce-time": event.at.isoformat(),
+        "ce-datacontenttype": "application/msgpack",
+    }
+
+
+class Log:
+    """The stream of all events."""
+
+    def __init__(self, connection: Connection, stream: str = EVENTS) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    async def append(self, appends: Sequence[Append]) -> list[int]:
+        """Store the events of several aggregates, all or none; return the last sequence of each aggregate.
+
+        An aggregate must not come twice, and there is room for MAX_BATCH events. Raises SequenceConflictError
+        if one of the aggregates has other events than was expected, UnavailableError if it is not known
+        whether the events were stored.
+        """
+        messages: list[Message] = []
+        lasts = []
+        for append in appends:
+            for position, event in enumerate(append.events):
+                headers = cloud_event(event)
+                if position == 0:
+                    headers["Nats-Expected-Last-Subject-Sequence"] = str(append.expected)
+                    headers["Nats-Expected-Last-Subject-Sequence-Subject"] = aggregate_filter(
+                        append.kind, append.id
+                    )
+                messages.append(Message(event_subject(event), encode(event), headers))
+            lasts.append(len(messages))
+        try:
+            last = await self._connection.publish_all(messages)
+        except JetStreamError as error:
+            if error.code == WRONG_LAST_SEQUENCE:
+                raise SequenceConflictError(str(error)) from error
+            raise
+        return [last - len(messages) + count for count in lasts]
+
+    async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
+        """Return an aggregate's events, oldest first, that stand after a sequence."""
+        found: list[Recorded] = []
+        while True:
+            page, more = await self._page(aggregate_filter(kind, id_), after + 1)
+            found.extend(page)
+            if not more:
+                return found
+            after = page[-1].sequence
+
+    async def last_sequence(self) -> int:
+        """Return the sequence of the newest event, 0 if there is none."""
+        info = await self._connection.call(f"STREAM.INFO.{self._stream}")
+        return int(info["state"]["last_seq"])
+
+    def follow(
+        self, subjects: Sequence[str] = ("rota.event.>",), *, after: int = 0, headers_only: bool = False
+    ) -> "Follower":
+        """Follow the log from a position, in order, without gaps or repeats, for as long as it is entered."""
+        return Follower(self._connection, self._stream, subjects, after, headers_only=headers_only)
+
+    async def _page(self, subject: str, start: int) -> tuple[list[Recorded], bool]:
+        """Return up to LOAD_BATCH events from a sequence on, and whether there are more."""
+        inbox = self._connection.client.new_inbox()
+        replies: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await self._connection.client.subscribe(inbox, cb=replies.put)
+        try:
+            query = b'{"next_by_subj":"%s","seq":%d,"batch":%d}' % (subject.encode(), start, LOAD_BATCH)
+            await self._connection.send(f"$JS.API.DIRECT.GET.{self._stream}", query, reply=inbox)
+            page: list[Recorded] = []
+            while True:
+                try:
+                    message = await asyncio.wait_for(replies.get(), 5)
+                except TimeoutError as error:
+                    raise UnavailableError("NATS did not answer while an aggregate was loaded") from error
+                headers = message.headers or {}
+                status = headers.get("Status")
+                if status is None:
+                    page.append(Recorded(int(headers["Nats-Sequence"]), decode_event(message.data)))
+                elif status == "204":
+                    return page, int(headers.get("Nats-Num-Pending", "0")) > 0
+                elif status == "404":
+                    return page, False
+                else:
+                    raise UnavailableError(f"NATS could not load {subject}: {headers.get('Description')}")
+        finally:
+            await subscription.unsubscribe()
+
+
+class Follower:
+    """A position in the log that moves on. Take what has come with `take`.
+
+    It reads an ephemeral consumer without acks. When something is lost on the way (a reconnect, a restarted
+    server) it starts a new one after the last message that it handed out.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: str, subjects: Sequence[str], after: int, *, headers_only: bool
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._subjects = list(subjects)
+        self._headers_only = headers_only
+        self._name = f"follower-{secrets.token_hex(8)}"
+        self.position = after
+        """Sequence of the last message that was taken, or where following began."""
+        self._received = after
+        self._expected = 1
+        self._broken = False
+        self._waiting: list[Msg] = []
+        self._arrived = asyncio.Event()
+        self._pull = Pull(
+            connection, stream, self._name, self._receive, credit=FOLLOW_CREDIT, recreate=self._recreate
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._create()
+        await self._pull.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._pull.__aexit__(*exc)
+        with suppress(RotaError):
+            await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
+
+    async def take(self, limit: int = FOLLOW_CREDIT, timeout: float | None = None) -> list[Msg]:
+        """Return what has come, at least one message, or none after `timeout` seconds."""
+        while not self._waiting:
+            self._arrived.clear()
+            if self._broken:
+                await self._recreate()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), timeout)
+            except TimeoutError:
+                return []
+        taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        self._pull.free(len(taken))
+        self.position = delivery(taken[-1]).sequence
+        return taken
+
+    def _receive(self, message: Msg) -> None:
+        place = delivery(message)
+        if place.consumer != self._name or place.order != self._expected:
+            # From the consumer before, or the first after a loss; `take` makes a new consumer.
+            self._broken = self._broken or place.consumer == self._name
+            self._pull.free()
+        else:
+            self._expected += 1
+            self._received = place.sequence
+            self._waiting.append(message)
+        self._arrived.set()
+
+    async def _recreate(self) -> None:
+        with suppress(JetStreamError):
+            await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
+        self._name = f"follower-{secrets.token_hex(8)}"
+        await self._create()
+        self._expected, self._broken = 1, False
+        self._pull.aim(self._name)
+
+    async def _create(self) -> None:
+        config: dict[str, Any] = {
+            "name": self._name,
+            "ack_policy": "none",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self._received + 1,
+            "filter_subjects": self._subjects,
+            "headers_only": self._headers_only,
+            "mem_storage": True,
+            "inactive_threshold": FOLLOWER_GONE_SECONDS * SECOND,
+        }
+        await self._connection.call(
+            f"CONSUMER.CREATE.{self._stream}.{self._name}", {"stream_name": self._stream, "config": config}
+        )
+

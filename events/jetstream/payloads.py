@@ -1,0 +1,42 @@
+"""Bodies too large for an event: kept apart, with size and digest in the event (claim check)."""
+
+import hashlib
+from collections.abc import Sequence
+
+from events.jetstream.topology import PAYLOADS
+from rota.errors import NotFoundError, RotaError
+from rota.jetstream import Connection, Message
+from rota.protocol import Payload
+
+
+class DamagedPayloadError(RotaError):
+    """A payload is not what was stored."""
+
+
+class Payloads:
+    """The stream of payloads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, bodies: Sequence[tuple[str, bytes]]) -> None:
+        """Store bodies by subject, all or none; one that is there already is replaced."""
+        await self._connection.publish_all([Message(subject, body) for subject, body in bodies])
+
+    async def get(self, payload: Payload) -> bytes:
+        """Return a body. NotFoundError if it was removed, DamagedPayloadError if it is not what was stored."""
+        message = await self._connection.last(PAYLOADS, payload.subject)
+        if message is None:
+            raise NotFoundError(f"The payload {payload.subject} was removed")
+        if hashlib.sha256(message.data).hexdigest() != payload.sha256:
+            raise DamagedPayloadError(f"The payload {payload.subject} does not have its digest")
+        return message.data
+
+    async def remove(self, payload: Payload) -> None:
+        """Remove a body, without waiting for it."""
+        await self._connection.purge(PAYLOADS, payload.subject)
+
+
+def claim(subject: str, body: bytes) -> Payload:
+    """Return the claim check for a body."""
+    return Payload(subject, len(body), hashlib.sha256(body).hexdigest())

@@ -1,0 +1,76 @@
+"""The grammar of subjects: where commands, events, work, payloads and timers go.
+
+rota.command.<kind>.<group>.<verb>          the server puts the partition between `command` and the kind
+rota.event.<kind>.<id>.<name>[...]          job.queued adds queue, priority and spec; the end of a batch's job its batch
+rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
+rota.status.<as rota.event>                 published by the server when an event is stored
+rota.payload.<id>
+rota.timer.<kind>.<id>
+"""
+
+from events.base import Event, Kind
+from events.catalog import KINDS, TAGS, AnyCommand
+from events.ids import group_of
+from events.job import JobEnded, JobQueued
+
+PARTITIONS = 16
+"""How many lines commands are sorted into; it cannot be changed while commands wait."""
+
+PRIORITY = "normal"
+
+
+def event_subject(event: Event) -> str:
+    """Return where an event is stored."""
+    kind, _, name = TAGS[type(event)].partition(".")
+    subject = f"rota.event.{kind}.{event.originator_id}.{name}"
+    if isinstance(event, JobQueued):
+        return f"{subject}.{event.details.queue}.{PRIORITY}.{event.details.spec}"
+    if isinstance(event, JobEnded) and event.batch:
+        return f"{subject}.{event.batch}"
+    return subject
+
+
+def aggregate_filter(kind: Kind, id_: str) -> str:
+    """Return what matches all events of one aggregate."""
+    return f"rota.event.{kind}.{id_}.>"
+
+
+def ended_jobs_filter(batch: str) -> str:
+    """Return what matches the last events of a batch's jobs: no other event has six tokens."""
+    return f"rota.event.job.*.*.{batch}"
+
+
+def command_subject(command: AnyCommand) -> str:
+    """Return where a command is published; commands of one kind and group may share a message."""
+    kind, _, verb = TAGS[type(command)].partition(".")
+    return f"rota.command.{kind}.{group_of(command.id)}.{verb}"
+
+
+def kind_of(command: AnyCommand) -> Kind:
+    """Return the kind of aggregate that a command is for."""
+    return KINDS[type(command)]
+
+
+def partition_filter(partition: int) -> str:
+    """Return what matches the commands of one partition, as they are stored."""
+    return f"rota.command.{partition}.>"
+
+
+def work_filter(queue: str, spec: str) -> str:
+    """Return what matches the work of one spec in one queue."""
+    return f"rota.work.{queue}.*.{spec}.*"
+
+
+def work_of(job: str) -> str:
+    """Return what matches the waiting work of one job, whatever its queue."""
+    return f"rota.work.*.*.*.{job}"
+
+
+def payload_subject(job: str) -> str:
+    """Return where a job's rows are kept."""
+    return f"rota.payload.{job}"
+
+
+def timer_subject(kind: Kind, id_: str) -> str:
+    """Return the subject of an aggregate's timer; setting it again replaces it."""
+    return f"rota.timer.{kind}.{id_}"

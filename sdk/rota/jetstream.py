@@ -1,0 +1,340 @@
+"""A connection to NATS JetStream as Rota's processes use it: requests, publishes with their ack, and pulls.
+
+nats-py's own pull subscription asks for one batch at a time; `Pull` keeps a credit of messages asked for, so
+that they flow without a pause and never beyond what the reader has room for.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+import nats
+from msgspec import Struct
+from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    MaxPayloadError,
+    NoRespondersError,
+    NoServersError,
+    OutboundBufferLimitError,
+    StaleConnectionError,
+)
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from rota.errors import RotaError, TooLargeError, UnavailableError
+
+TIMEOUT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 2.0
+PULL_EXPIRES_SECONDS = 30.0
+RETRY_SECONDS = 0.25
+# While the server is away, this much is kept to be sent when it is back.
+PENDING_BYTES = 64 * 1024 * 1024
+
+MAX_BATCH = 1000
+"""Messages in one atomic batch: the server's limit."""
+
+WRONG_LAST_SEQUENCE = 10071
+STREAM_NOT_FOUND = 10059
+
+T = TypeVar("T")
+
+log = logging.getLogger("rota.nats")
+
+
+class Message(Struct, frozen=True):
+    """A message that is to be stored."""
+
+    subject: str
+    body: bytes
+    headers: dict[str, str] = {}
+
+
+class JetStreamError(RotaError):
+    """JetStream refused a request; `code` is its `err_code`."""
+
+    def __init__(self, subject: str, code: int, description: str) -> None:
+        super().__init__(f"{subject}: {description} ({code})")
+        self.code = code
+        self.description = description
+
+
+class Connection:
+    """One connection to a NATS server; it comes back by itself when the server does."""
+
+    def __init__(self, client: NatsClient) -> None:
+        self.client = client
+        self.on_reconnect: set[Callable[[], None]] = set()
+
+    @classmethod
+    async def open(cls, url: str, *, name: str) -> Self:
+        """Connect, or raise UnavailableError that says what to do."""
+        connection = cls(NatsClient())
+
+        async def reconnected() -> None:
+            log.info("reconnected to NATS")
+            for callback in list(connection.on_reconnect):
+                callback()
+
+        async def disconnected() -> None:
+            log.warning("lost the connection to NATS; trying again")
+
+        async def failed(error: Exception) -> None:
+            # nats-py prints a traceback for each failed attempt to reconnect unless it is given this.
+            log.debug("nats: %r", error)
+
+        try:
+            await connection.client.connect(
+                url,
+                name=name,
+                allow_reconnect=True,
+                connect_timeout=2,
+                reconnect_time_wait=RETRY_SECONDS,
+                max_reconnect_attempts=-1,
+                pending_size=PENDING_BYTES,
+                reconnected_cb=reconnected,
+                disconnected_cb=disconnected,
+                error_cb=failed,
+            )
+        except (NoServersError, OSError, NatsTimeoutError, nats.errors.Error) as error:
+            await connection.close()
+            raise UnavailableError(
+                f"No NATS server answers at {url}. Start one with ./scripts/up, or set ROTA_NATS_URL."
+            ) from error
+        return connection
+
+    async def close(self) -> None:
+        """Send what is waiting and close; a second time does nothing."""
+        with suppress(nats.errors.Error, OSError, asyncio.TimeoutError):
+            if self.client.is_connected:
+                await self.client.flush(timeout=2)
+        with suppress(nats.errors.Error, OSError):
+            await self.client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def request(
+        self, subject: str, body: bytes = b"", headers: dict[str, str] | None = None, *, timeout: float = TIMEOUT_SECONDS
+    ) -> Msg:
+        """Send a request and wait for its one reply."""
+        try:
+            return await self.client.request(subject, body, timeout=timeout, headers=headers)
+        except MaxPayloadError as error:
+            raise TooLargeError(
+                f"A message of {len(body)} bytes is over the server's max_payload of {self.client.max_payload}"
+            ) from error
+        except (
+            ConnectionClosedError,
+            ConnectionDrainingError,
+            NatsTimeoutError,
+            NoRespondersError,
+            OutboundBufferLimitError,
+            StaleConnectionError,
+        ) as error:
+            raise UnavailableError(f"NATS did not answer on {subject}: {type(error).__name__}") from error
+
+    async def send(
+        self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, reply: str = ""
+    ) -> None:
+        """Publish without an answer."""
+        try:
+            await self.client.publish(subject, body, reply=reply, headers=headers)
+        except MaxPayloadError as error:
+            raise TooLargeError(
+                f"A message of {len(body)} bytes is over the server's max_payload of {self.client.max_payload}"
+            ) from error
+        except (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
+            raise UnavailableError(f"NATS cannot be reached: {type(error).__name__}") from error
+
+    async def call(self, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Call JetStream's JSON API (`name` is what follows `$JS.API.`); JetStreamError if it refuses."""
+        reply = await self.request(f"$JS.API.{name}", json.dumps(body).encode() if body else b"")
+        return _checked(name, reply)
+
+    async def purge(self, stream: str, subject: str) -> None:
+        """Remove what a stream has on a subject, without waiting for it."""
+        await self.send(f"$JS.API.STREAM.PURGE.{stream}", json.dumps({"filter": subject}).encode())
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+        """Publish into a stream; when it returns, the message is stored. Returns its sequence."""
+        reply = await self.request(subject, body, headers)
+        return int(_checked(subject, reply)["seq"])
+
+    async def publish_all(self, messages: Sequence[Message]) -> int:
+        """Store messages in one stream that has `allow_atomic`, all or none; return the sequence of the last.
+
+        There is room for MAX_BATCH messages. UnavailableError says that it is not known whether they are stored.
+        """
+        *early, last = messages
+        headers = last.headers
+        if early:
+            batch = secrets.token_hex(8)
+            for number, message in enumerate(early, start=1):
+                marks = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+                await self.send(message.subject, message.body, message.headers | marks)
+            headers = headers | {
+                "Nats-Batch-Id": batch,
+                "Nats-Batch-Sequence": str(len(messages)),
+                "Nats-Batch-Commit": "1",
+            }
+        return await self.publish(last.subject, last.body, headers or None)
+
+    async def last(self, stream: str, subject: str) -> Msg | None:
+        """Return the last message that a stream with `allow_direct` has on a subject, or None."""
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
+        return None if (reply.headers or {}).get("Status") == "404" else reply
+
+
+def _checked(subject: str, reply: Msg) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(reply.data)
+    if error := answer.get("error"):
+        raise JetStreamError(subject, error.get("err_code", 0), error.get("description", "refused"))
+    return answer
+
+
+async def until_available(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something that may be repeated until the server is there to do it."""
+    while True:
+        try:
+            return await attempt()
+        except UnavailableError as error:
+            log.warning("%s; trying again", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+class Delivery(Struct, frozen=True):
+    """Where a delivered message stands, read from its ack subject."""
+
+    consumer: str
+    count: int
+    """How often it was delivered, from 1."""
+    sequence: int
+    """Its sequence in the stream."""
+    order: int
+    """How many messages the consumer had delivered by then, this one included."""
+
+
+def delivery(message: Msg) -> Delivery:
+    """Read `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.<order>.<time>.<pending>`.
+
+    Newer servers put domain and account hash after `$JS.ACK`, and a token at the end.
+    """
+    tokens = message.reply.split(".")
+    at = 3 if len(tokens) == 9 else 5  # noqa: PLR2004 - the two lengths of the format
+    return Delivery(tokens[at], int(tokens[at + 1]), int(tokens[at + 2]), int(tokens[at + 3]))
+
+
+class Pull:
+    """Messages of one consumer, handed to a callback as they come, never more than there is credit for.
+
+    The callback must not wait. Who takes a message gives its place back with `free`. A lost connection, a
+    restarted server or a consumer that has to be made again only pause the flow.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        receive: Callable[[Msg], None],
+        *,
+        credit: int,
+        recreate: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._receive = receive
+        self._credit = credit
+        self._asked = 0
+        self._recreate = recreate
+        self._heard = 0.0
+        self._ask_now = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._inbox = self._connection.client.new_inbox()
+        self._subscription = await self._connection.client.subscribe(
+            self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._connection.on_reconnect.add(self._restart)
+        self._task = asyncio.create_task(self._run(), name=f"pull {self._next}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connection.on_reconnect.discard(self._restart)
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        with suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
+
+    def free(self, places: int = 1) -> None:
+        """Give places back: so many more messages may come."""
+        self._credit += places
+        self._ask_now.set()
+
+    def aim(self, consumer: str) -> None:
+        """Go on with another consumer of the stream."""
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
+        self._restart()
+
+    def _restart(self) -> None:
+        self._asked = 0
+        self._ask_now.set()
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        status = (message.headers or {}).get("Status") if not message.reply or message.headers else None
+        if status is None:
+            self._asked = max(0, self._asked - 1)
+            self._credit -= 1
+            self._receive(message)
+        elif status != "100":  # 100 is a heartbeat; all others end a request, as a rule by its time-out
+            unfilled = (message.headers or {}).get("Nats-Pending-Messages")
+            self._asked = max(0, self._asked - int(unfilled)) if unfilled else 0
+            if status != "408":
+                await self._heal(message)
+            self._ask_now.set()
+
+    async def _heal(self, message: Msg) -> None:
+        reason = (message.headers or {}).get("Description", "")
+        log.info("pull from %s interrupted: %s", self._next, reason)
+        await asyncio.sleep(RETRY_SECONDS)
+        if self._recreate and ("Deleted" in reason or "No Responders" in reason or not reason):
+            with suppress(RotaError):
+                await self._recreate()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            # Asking for a few places at a time would cost a request for each.
+            if self._credit > 0 and self._asked <= self._credit // 2:
+                want = self._credit - self._asked
+                body = {
+                    "batch": want,
+                    "expires": int(PULL_EXPIRES_SECONDS * 1e9),
+                    "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
+                }
+                with suppress(UnavailableError):
+                    await self._connection.send(self._next, json.dumps(body).encode(), reply=self._inbox)
+                    self._asked += want
+                    self._heard = max(self._heard, loop.time())
+            self._ask_now.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ask_now.wait(), HEARTBEAT_SECONDS)
+            if self._asked and loop.time() - self._heard > 2 * HEARTBEAT_SECONDS:
+                if self._recreate:
+                    with suppress(RotaError):
+                        await self._recreate()
+                self._asked = 0

@@ -1,0 +1,305 @@
+"""The wire types: what crosses NATS between workers and Rota, and HTTP between callers and Rota.
+
+On NATS bodies are MessagePack, over HTTP they are JSON. Unknown fields are ignored when read from NATS, so
+that an older worker understands a newer server, and refused over HTTP, so that a typing error is seen.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+"""A job spec's, a queue's or a connection's name: one token of a NATS subject."""
+
+Key = Annotated[str, Meta(min_length=1, max_length=256)]
+Seconds = Annotated[float, Meta(gt=0, le=30 * 24 * 3600)]
+RowsForm = Literal["arrow", "dicts"]
+JobStatus = Literal["scheduled", "queued", "running", "succeeded", "failed", "timed_out", "cancelled"]
+BatchStatus = Literal["reading", "sealed", "completed", "failed", "cancelled"]
+
+ENDED_JOB: frozenset[JobStatus] = frozenset({"succeeded", "failed", "timed_out", "cancelled"})
+ENDED_BATCH: frozenset[BatchStatus] = frozenset({"completed", "failed", "cancelled"})
+
+MAX_INLINE_BYTES = 64 * 1024
+"""Params and results up to this size travel in the message, larger ones as a payload (claim check)."""
+
+MAX_JOBS_PER_REQUEST = 10_000
+MAX_DELIVERIES = 10
+"""A job whose worker was lost this often is given up: it may be what kills its workers."""
+
+
+class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a failed attempt is followed by another: after `delay_seconds * backoff ** (attempt - 1)`."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
+    delay_seconds: Annotated[float, Meta(ge=0, le=24 * 3600)] = 1.0
+    backoff: Annotated[float, Meta(ge=1, le=10)] = 2.0
+    max_delay_seconds: Annotated[float, Meta(ge=0, le=24 * 3600)] = 300.0
+
+    def delay_after(self, attempt: int) -> float:
+        """Seconds to wait after failed attempt number `attempt` (from 1)."""
+        # The exponent is bounded since 10.0 ** 1000 is an OverflowError.
+        return min(self.delay_seconds * self.backoff ** min(attempt - 1, 64), self.max_delay_seconds)
+
+
+class Payload(Struct, frozen=True):
+    """A claim check: where a body lies that is too large for an event."""
+
+    subject: str
+    size: int
+    sha256: str
+
+
+class Rows(Struct, frozen=True):
+    """The rows of a batch job, an Arrow IPC stream, and where they came from."""
+
+    batch: str
+    file: str
+    file_index: int
+    index: int
+    first_row: int
+    """Number of the first row in its file, from 0."""
+    count: int
+    payload: Payload
+
+
+class JobDetails(Struct, frozen=True, omit_defaults=True):
+    """What a worker needs to run a job, and Rota to run it again."""
+
+    spec: str
+    queue: str
+    params: Raw
+    """A MessagePack map."""
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    labels: dict[str, str] = {}
+    rows: Rows | None = None
+
+    @property
+    def batch(self) -> str | None:
+        """The id of the batch that the job belongs to."""
+        return self.rows.batch if self.rows else None
+
+
+class JobFault(Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed: the exception's type and text, and where it was raised."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What a job returned: a MessagePack value, in place or behind a claim check."""
+
+    value: Raw | None = None
+    payload: Payload | None = None
+
+
+# Reports: the commands that workers send.
+
+
+class Report(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every report says: which attempt of which job, and who ran it."""
+
+    id: str
+    attempt: int
+    worker: str
+    delivery: int = 1
+    """How often the attempt was handed out; above 1, a worker was lost."""
+
+
+class StartJob(Report, frozen=True, kw_only=True, tag="job.start"):
+    """The attempt has been running for about a second."""
+
+    started_at: datetime
+
+
+class ProgressJob(Report, frozen=True, kw_only=True, tag="job.progress"):
+    """How far the attempt has come."""
+
+    percent: float
+    message: str = ""
+
+
+class SucceedJob(Report, frozen=True, kw_only=True, tag="job.succeed"):
+    """The attempt returned."""
+
+    started_at: datetime
+    result: Result
+
+
+class FailJob(Report, frozen=True, kw_only=True, tag="job.fail"):
+    """The attempt raised, ran out of time, or was given up."""
+
+    started_at: datetime
+    fault: JobFault
+    timed_out: bool = False
+    final: bool = False
+    """True when another attempt would not help."""
+
+
+class RegisterSpec(Struct, frozen=True, kw_only=True, tag_field="type", tag="spec.register"):
+    """A worker makes its kind of job known; the same again changes nothing."""
+
+    id: Name
+    description: str = ""
+    params_schema: dict[str, Any] = {}
+    """JSON Schema, draft 2020-12, of the params object."""
+    rows: RowsForm | None = None
+    """Whether the job takes the rows of a batch, and in which form its worker wants them."""
+    queue: Name = "default"
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: Seconds | None = None
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What a worker is handed: the body of the `job.queued` event."""
+
+    id: str
+    attempt: int
+    details: JobDetails
+
+
+# HTTP.
+
+
+class JobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One job to be scheduled. What is left out comes from the spec."""
+
+    spec: Name
+    params: dict[str, Any] = {}
+    queue: Name | UnsetType = UNSET
+    retry: RetryPolicy | UnsetType = UNSET
+    timeout_seconds: Seconds | None | UnsetType = UNSET
+    """Time limit of one attempt; null for none."""
+    delay_seconds: Annotated[float, Meta(ge=0, le=10 * 365 * 24 * 3600)] | UnsetType = UNSET
+    run_at: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    key: Key | UnsetType = UNSET
+    """Idempotency key: one spec and key name one job, however often it is scheduled."""
+    labels: dict[str, str] = {}
+
+
+class ScheduleRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A list of jobs, of which all are scheduled or none."""
+
+    jobs: Annotated[list[JobRequest], Meta(min_length=1, max_length=MAX_JOBS_PER_REQUEST)]
+
+
+class ScheduleResponse(Struct, frozen=True):
+    """The ids of the jobs, in the order of the request."""
+
+    ids: list[str]
+
+
+class CsvOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a CSV file is read."""
+
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    quote: Annotated[str, Meta(min_length=1, max_length=1)] = '"'
+    column_names: list[str] | None = None
+    """Names of the columns if the file has no header."""
+    column_types: dict[str, Literal["string", "int64", "float64", "bool", "date", "timestamp"]] = {}
+    """Types to use in place of those seen in the file's first block."""
+    null_values: list[str] | None = None
+
+
+class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Files that Rota reads and cuts into jobs of `rows_per_job` rows."""
+
+    spec: Name
+    files: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=10_000)]
+    """Paths below a connection, or http(s) URLs."""
+    connection: Name | None = None
+    format: Literal["csv"] = "csv"
+    options: CsvOptions = CsvOptions()
+    rows_per_job: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    max_jobs_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    params: dict[str, Any] = {}
+    queue: Name | UnsetType = UNSET
+    retry: RetryPolicy | UnsetType = UNSET
+    timeout_seconds: Seconds | None | UnsetType = UNSET
+    labels: dict[str, str] = {}
+    key: Key | UnsetType = UNSET
+
+
+class BatchResponse(Struct, frozen=True):
+    """The id of the batch."""
+
+    id: str
+
+
+class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why something is cancelled."""
+
+    reason: str = ""
+
+
+class JobView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as `GET /jobs/{id}` shows it."""
+
+    id: str
+    spec: str
+    queue: str
+    status: JobStatus
+    attempt: int = 0
+    params: Any = None
+    labels: dict[str, str] = {}
+    batch: str | None = None
+    worker: str | None = None
+    scheduled_at: datetime | None = None
+    run_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: float | None = None
+    error: JobFault | None = None
+
+
+class FileView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file of a batch."""
+
+    path: str
+    status: Literal["reading", "finished", "failed"]
+    size: int | None = None
+    rows: int = 0
+    jobs: int = 0
+    error: str | None = None
+
+
+class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A batch as `GET /batches/{id}` shows it."""
+
+    id: str
+    spec: str
+    status: BatchStatus
+    files: list[FileView]
+    files_total: int
+    rows: int
+    jobs: dict[str, int]
+    """Number of jobs by state, and `total`."""
+    opened_at: datetime
+    sealed_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
+    labels: dict[str, str] = {}
+
+
+class SpecView(Struct, frozen=True, kw_only=True):
+    """A job spec as `GET /specs` shows it."""
+
+    name: str
+    description: str
+    params_schema: dict[str, Any]
+    rows: RowsForm | None
+    queue: str
+    retry: RetryPolicy
+    timeout_seconds: float | None
+
+
+class JobList(Struct, frozen=True):
+    """One page of jobs, newest first; `next` is the cursor of the page after it, if there is one."""
+
+    jobs: list[JobView]
+    next: str | None = None
