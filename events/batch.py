@@ -7,7 +7,7 @@ one that says nothing new has no effect.
 """
 
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -35,10 +35,11 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
 
 
 class Position(Struct, frozen=True):
-    """Where in a file reading can go on: the row number `row` (from 0) begins at byte `offset`."""
+    """Where in a file reading can go on: row number `row` (from 0) begins at byte `offset`, in line `line`."""
 
     offset: int = 0
     row: int = 0
+    line: int = 1
 
 
 class FileFault(Struct, frozen=True, omit_defaults=True):
@@ -249,9 +250,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
         case FileFound():
             return _with_file(state, event.file_index, found=True, version=event.file_version)
         case BatchAdvanced():
-            return _with_file(
-                state, event.file_index, position=event.position, rows=event.rows, jobs=event.jobs
-            )
+            return _with_file(state, event.file_index, position=event.position, rows=event.rows, jobs=event.jobs)
         case FileFinished():
             return _with_file(state, event.file_index, finished=True, rows=event.rows, jobs=event.jobs)
         case FileFailed():
@@ -259,9 +258,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
         case BatchSealed():
             return replace(state, status="sealed")
         case JobsCounted():
-            return replace(
-                state, counted_until=event.until, succeeded=event.succeeded, failed=event.failed
-            )
+            return replace(state, counted_until=event.until, succeeded=event.succeeded, failed=event.failed)
         case BatchCompleted():
             return replace(state, status="completed")
         case BatchFailed():
@@ -277,13 +274,11 @@ def _step(
     state: BatchState, command: FindFile | AdvanceFile | FinishFile | FailFile | CountJobs, now: datetime
 ) -> list[Event]:
     """Return the event that the command asks for, unless the state has it already."""
-    facts = {"originator_id": command.id, "originator_version": state.version + 1, "at": now}
+    facts: dict[str, Any] = {"originator_id": command.id, "originator_version": state.version + 1, "at": now}
     if isinstance(command, CountJobs):
         if command.until <= state.counted_until:
             return []
-        return [
-            JobsCounted(until=command.until, succeeded=command.succeeded, failed=command.failed, **facts)
-        ]
+        return [JobsCounted(until=command.until, succeeded=command.succeeded, failed=command.failed, **facts)]
     index = command.file_index
     file = state.files[index]
     if file.finished:

@@ -25,8 +25,8 @@ TAGS: dict[type[Any], str] = {cls: tag for tag, cls in (EVENTS | COMMANDS).items
 KINDS: dict[type[Any], Kind] = {cls: tag.partition(".")[0] for cls, tag in TAGS.items()}  # type: ignore[misc] # tags begin with a kind
 
 _encoder = msgspec.msgpack.Encoder()
-_events = msgspec.msgpack.Decoder(AnyEvent)
-_commands = msgspec.msgpack.Decoder(list[AnyCommand])
+_events: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
+_commands: msgspec.msgpack.Decoder[list[AnyCommand]] = msgspec.msgpack.Decoder(list[AnyCommand])
 
 encode = _encoder.encode
 

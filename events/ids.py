@@ -18,7 +18,7 @@ def new_group(milliseconds: int, entropy: bytes) -> str:
 
 def keyed_group(kind: str, scope: str, key: str) -> str:
     """Make the group that an idempotency key stands for; `k` tells it from one made by time."""
-    digest = hashlib.sha256("\0".join((kind, scope, key)).encode()).digest()
+    digest = hashlib.sha256(f"{kind}\0{scope}\0{key}".encode()).digest()
     number = int.from_bytes(digest[:16])
     return "k" + "".join(ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 

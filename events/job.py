@@ -214,14 +214,22 @@ JOB = Aggregate("job", decide, evolve)
 def _first(command: ScheduleJob, now: datetime) -> Event:
     if command.run_at and command.run_at > now:
         return JobScheduled(
-            originator_id=command.id, originator_version=1, at=now, details=command.details, run_at=command.run_at
+            originator_id=command.id,
+            originator_version=1,
+            at=now,
+            details=command.details,
+            run_at=command.run_at,
         )
     return JobQueued(originator_id=command.id, originator_version=1, at=now, attempt=1, details=command.details)
 
 
 def _queued(id_: str, state: JobState, version: int, now: datetime) -> JobQueued:
     return JobQueued(
-        originator_id=id_, originator_version=version, at=now, attempt=state.attempt + 1, details=state.details
+        originator_id=id_,
+        originator_version=version,
+        at=now,
+        attempt=state.attempt + 1,
+        details=state.details,
     )
 
 

@@ -60,9 +60,7 @@ def decide(state: SpecState | None, command: SpecCommand, now: datetime) -> list
     if state.definition == definition:
         return []
     return [
-        SpecChanged(
-            originator_id=command.id, originator_version=state.version + 1, at=now, definition=definition
-        )
+        SpecChanged(originator_id=command.id, originator_version=state.version + 1, at=now, definition=definition)
     ]
 
 

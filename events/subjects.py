@@ -1,7 +1,7 @@
 """The grammar of subjects: where commands, events, work, payloads and timers go.
 
 rota.command.<kind>.<group>.<verb>          the server puts the partition between `command` and the kind
-rota.event.<kind>.<id>.<name>[...]          job.queued adds queue, priority and spec; the end of a batch's job its batch
+rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spec; ended jobs of a batch its id
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
 rota.payload.<id>

@@ -93,5 +93,3 @@ def _messages(commands: Sequence[AnyCommand]) -> list[Message]:
     for command in commands:
         by_subject.setdefault(command_subject(command), []).append(command)
     return [Message(subject, encode(group)) for subject, group in by_subject.items()]
-
-

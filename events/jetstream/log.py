@@ -11,16 +11,15 @@ from contextlib import suppress
 from typing import Any, Self
 
 from msgspec import Struct
-from nats.aio.msg import Msg
 
 from events.base import Event, Kind
 from events.catalog import TAGS, AnyEvent, decode_event, encode
+from events.jetstream.direct import scan, sequence_of
 from events.jetstream.topology import EVENTS, SECOND
 from events.subjects import aggregate_filter, event_subject
-from rota.errors import RotaError, UnavailableError
-from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Pull, delivery
+from rota.errors import RotaError
+from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Msg, Pull, delivery
 
-LOAD_BATCH = 500
 FOLLOW_CREDIT = 4000
 FOLLOWER_GONE_SECONDS = 60
 
@@ -88,20 +87,15 @@ class Log:
         try:
             last = await self._connection.publish_all(messages)
         except JetStreamError as error:
-            if error.code == WRONG_LAST_SEQUENCE:
+            if error.code in WRONG_LAST_SEQUENCE:
                 raise SequenceConflictError(str(error)) from error
             raise
         return [last - len(messages) + count for count in lasts]
 
     async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
         """Return an aggregate's events, oldest first, that stand after a sequence."""
-        found: list[Recorded] = []
-        while True:
-            page, more = await self._page(aggregate_filter(kind, id_), after + 1)
-            found.extend(page)
-            if not more:
-                return found
-            after = page[-1].sequence
+        messages = scan(self._connection, self._stream, aggregate_filter(kind, id_), after + 1)
+        return [Recorded(sequence_of(message), decode_event(message.data)) async for message in messages]
 
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event, 0 if there is none."""
@@ -113,33 +107,6 @@ class Log:
     ) -> "Follower":
         """Follow the log from a position, in order, without gaps or repeats, for as long as it is entered."""
         return Follower(self._connection, self._stream, subjects, after, headers_only=headers_only)
-
-    async def _page(self, subject: str, start: int) -> tuple[list[Recorded], bool]:
-        """Return up to LOAD_BATCH events from a sequence on, and whether there are more."""
-        inbox = self._connection.client.new_inbox()
-        replies: asyncio.Queue[Msg] = asyncio.Queue()
-        subscription = await self._connection.client.subscribe(inbox, cb=replies.put)
-        try:
-            query = b'{"next_by_subj":"%s","seq":%d,"batch":%d}' % (subject.encode(), start, LOAD_BATCH)
-            await self._connection.send(f"$JS.API.DIRECT.GET.{self._stream}", query, reply=inbox)
-            page: list[Recorded] = []
-            while True:
-                try:
-                    message = await asyncio.wait_for(replies.get(), 5)
-                except TimeoutError as error:
-                    raise UnavailableError("NATS did not answer while an aggregate was loaded") from error
-                headers = message.headers or {}
-                status = headers.get("Status")
-                if status is None:
-                    page.append(Recorded(int(headers["Nats-Sequence"]), decode_event(message.data)))
-                elif status == "204":
-                    return page, int(headers.get("Nats-Num-Pending", "0")) > 0
-                elif status == "404":
-                    return page, False
-                else:
-                    raise UnavailableError(f"NATS could not load {subject}: {headers.get('Description')}")
-        finally:
-            await subscription.unsubscribe()
 
 
 class Follower:
@@ -185,7 +152,8 @@ class Follower:
             if self._broken:
                 await self._recreate()
             try:
-                await asyncio.wait_for(self._arrived.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
             except TimeoutError:
                 return []
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
@@ -227,4 +195,3 @@ class Follower:
         await self._connection.call(
             f"CONSUMER.CREATE.{self._stream}.{self._name}", {"stream_name": self._stream, "config": config}
         )
-

@@ -62,7 +62,6 @@ STREAMS: dict[str, dict[str, Any]] = {
         "retention": "limits",
         "storage": "file",
         "allow_direct": True,
-        "allow_atomic": True,
         "max_msgs_per_subject": 1,
         "max_age": 30 * DAY,
     },
@@ -176,4 +175,3 @@ def _differences(wanted: Any, found: Any, path: str = "") -> list[str]:
             for line in _differences(one, other, f"{path}[{index}]")
         ]
     return [] if wanted == found else [f"{path} is {found!r}, not {wanted!r}"]
-

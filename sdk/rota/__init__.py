@@ -1,21 +1,39 @@
 """Rota's SDK: define jobs, run workers, schedule work and wait for it.
 
-    import rota
+import rota
 
-    @rota.job
-    async def add(a: int, b: int) -> int:
-        return a + b
+@rota.job
+async def add(a: int, b: int) -> int:
+return a + b
 """
 
-from rota.client import Client
-from rota.errors import JobFailedError, RotaError
-from rota.job import Context, Job, job
-from rota.protocol import JobRequest, RetryPolicy
-from rota.worker import Worker
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rota.client import Client
+    from rota.errors import GiveUpError, JobFailedError, RotaError
+    from rota.jobs import Context, Job, job
+    from rota.protocol import JobRequest, RetryPolicy
+    from rota.worker import Worker
+
+_MODULES = {
+    "Client": "rota.client",
+    "Context": "rota.jobs",
+    "GiveUpError": "rota.errors",
+    "Job": "rota.jobs",
+    "JobFailedError": "rota.errors",
+    "JobRequest": "rota.protocol",
+    "RetryPolicy": "rota.protocol",
+    "RotaError": "rota.errors",
+    "Worker": "rota.worker",
+    "job": "rota.jobs",
+}
 
 __all__ = [
     "Client",
     "Context",
+    "GiveUpError",
     "Job",
     "JobFailedError",
     "JobRequest",
@@ -24,3 +42,12 @@ __all__ = [
     "Worker",
     "job",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is used: the server needs the wire types alone, a worker no HTTP client."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'rota' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value

@@ -6,8 +6,9 @@ RotaError
 ├── ConflictError         409  the thing is no longer in a state that allows this
 ├── TooLargeError         413  send less at a time
 ├── UnavailableError      503  try again later; nothing was done, or it is not known
-├── JobFailedError        –    the job that was waited for did not succeed
-└── IncompatibleError     –    a server or stream is not what Rota needs; the text says what to do
+├── JobFailedError        -    the job that was waited for did not succeed
+├── GiveUpError           -    raised by a handler: another attempt would not help
+└── IncompatibleError     -    a server or stream is not what Rota needs; the text says what to do
 """
 
 from typing import Any, ClassVar
@@ -92,6 +93,13 @@ class JobFailedError(RotaError):
 
     slug = "job-failed"
     title = "The job did not succeed"
+
+
+class GiveUpError(RotaError):
+    """Raise it in a handler to fail the job at once, whatever retries are left."""
+
+    slug = "gave-up"
+    title = "The job gave up"
 
 
 class IncompatibleError(RotaError):

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import nats
 from msgspec import Struct
 from nats.aio.client import Client as NatsClient
-from nats.aio.msg import Msg
+from nats.aio.msg import Msg as Msg  # noqa: PLC0414 - for those who may not import nats
 from nats.errors import (
     ConnectionClosedError,
     ConnectionDrainingError,
@@ -39,7 +39,11 @@ PENDING_BYTES = 64 * 1024 * 1024
 MAX_BATCH = 1000
 """Messages in one atomic batch: the server's limit."""
 
-WRONG_LAST_SEQUENCE = 10071
+ACK = b"+ACK"
+NAK = b"-NAK"
+IN_PROGRESS = b"+WPI"
+
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 STREAM_NOT_FOUND = 10059
 
 T = TypeVar("T")
@@ -82,25 +86,28 @@ class Connection:
                 callback()
 
         async def disconnected() -> None:
-            log.warning("lost the connection to NATS; trying again")
+            if not connection.client.is_closed:  # it is also called when we close
+                log.warning("lost the connection to NATS; trying again")
 
         async def failed(error: Exception) -> None:
             # nats-py prints a traceback for each failed attempt to reconnect unless it is given this.
             log.debug("nats: %r", error)
 
         try:
-            await connection.client.connect(
-                url,
-                name=name,
-                allow_reconnect=True,
-                connect_timeout=2,
-                reconnect_time_wait=RETRY_SECONDS,
-                max_reconnect_attempts=-1,
-                pending_size=PENDING_BYTES,
-                reconnected_cb=reconnected,
-                disconnected_cb=disconnected,
-                error_cb=failed,
-            )
+            # Since it is to reconnect for ever, nats-py would also try for ever to connect.
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await connection.client.connect(
+                    url,
+                    name=name,
+                    allow_reconnect=True,
+                    connect_timeout=2,
+                    reconnect_time_wait=RETRY_SECONDS,  # type: ignore[arg-type] # it is given to asyncio.sleep
+                    max_reconnect_attempts=-1,
+                    pending_size=PENDING_BYTES,
+                    reconnected_cb=reconnected,
+                    disconnected_cb=disconnected,
+                    error_cb=failed,
+                )
         except (NoServersError, OSError, NatsTimeoutError, nats.errors.Error) as error:
             await connection.close()
             raise UnavailableError(
@@ -123,7 +130,12 @@ class Connection:
         await self.close()
 
     async def request(
-        self, subject: str, body: bytes = b"", headers: dict[str, str] | None = None, *, timeout: float = TIMEOUT_SECONDS
+        self,
+        subject: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> Msg:
         """Send a request and wait for its one reply."""
         try:
@@ -318,6 +330,7 @@ class Pull:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            self._ask_now.clear()
             # Asking for a few places at a time would cost a request for each.
             if self._credit > 0 and self._asked <= self._credit // 2:
                 want = self._credit - self._asked
@@ -330,9 +343,10 @@ class Pull:
                     await self._connection.send(self._next, json.dumps(body).encode(), reply=self._inbox)
                     self._asked += want
                     self._heard = max(self._heard, loop.time())
-            self._ask_now.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ask_now.wait(), HEARTBEAT_SECONDS)
+            # asyncio.wait_for of Python 3.11 loses a cancellation that comes together with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self._ask_now.wait()
             if self._asked and loop.time() - self._heard > 2 * HEARTBEAT_SECONDS:
                 if self._recreate:
                     with suppress(RotaError):

@@ -90,10 +90,13 @@ class JobFault(Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
-    """What a job returned: a MessagePack value, in place or behind a claim check."""
+NIL = Raw(b"\xc0")
 
-    value: Raw | None = None
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What a job returned: a MessagePack value in place, or behind a claim check and then nil here."""
+
+    value: Raw = NIL
     payload: Payload | None = None
 
 
@@ -172,7 +175,7 @@ class JobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     params: dict[str, Any] = {}
     queue: Name | UnsetType = UNSET
     retry: RetryPolicy | UnsetType = UNSET
-    timeout_seconds: Seconds | None | UnsetType = UNSET
+    timeout_seconds: Seconds | UnsetType | None = UNSET
     """Time limit of one attempt; null for none."""
     delay_seconds: Annotated[float, Meta(ge=0, le=10 * 365 * 24 * 3600)] | UnsetType = UNSET
     run_at: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
@@ -209,7 +212,9 @@ class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     """Files that Rota reads and cuts into jobs of `rows_per_job` rows."""
 
     spec: Name
-    files: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=10_000)]
+    files: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=10_000)
+    ]
     """Paths below a connection, or http(s) URLs."""
     connection: Name | None = None
     format: Literal["csv"] = "csv"
@@ -219,7 +224,7 @@ class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     params: dict[str, Any] = {}
     queue: Name | UnsetType = UNSET
     retry: RetryPolicy | UnsetType = UNSET
-    timeout_seconds: Seconds | None | UnsetType = UNSET
+    timeout_seconds: Seconds | UnsetType | None = UNSET
     labels: dict[str, str] = {}
     key: Key | UnsetType = UNSET
 

@@ -1,0 +1,65 @@
+"""Cuts blocks of rows into batches of a fixed number of rows, each an Arrow IPC stream."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+from msgspec import Struct
+
+from actors.formats.block import Block
+from events.batch import Position
+
+JOBS_PER_CUT = 200
+"""Jobs that are handed on together: few enough for one publish, enough to spread its cost."""
+
+
+class Slice(Struct):
+    """The rows of one job."""
+
+    index: int
+    """Number of the job in its file, from 0."""
+    first_row: int
+    count: int
+    body: pa.Buffer
+    sha256: str
+    position: Position
+    """Where reading can go on once this job is scheduled."""
+
+
+def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> Iterator[list[Slice]]:
+    """Cut what follows after `rows` rows, which are in `jobs` jobs already; blocks before that are passed over.
+
+    The same file gives the same jobs wherever reading began, since every job but the last has `rows_per_job` rows.
+    """
+    carry: pa.Table | None = None
+    position = Position()
+    slices: list[Slice] = []
+    for block in blocks:
+        table = block.table
+        if carry is None:
+            position = block.start
+            table = table.slice(rows - block.start.row)
+        waiting = table if carry is None else pa.concat_tables([carry, table])
+        offset = 0
+        while waiting.num_rows - offset >= rows_per_job:
+            if rows + rows_per_job >= block.start.row:
+                position = block.start
+            slices.append(_slice(waiting.slice(offset, rows_per_job), jobs, rows, position))
+            jobs, rows, offset = jobs + 1, rows + rows_per_job, offset + rows_per_job
+            if len(slices) >= JOBS_PER_CUT:
+                yield slices
+                slices = []
+        carry = waiting.slice(offset) if offset < waiting.num_rows else None
+        if slices:
+            yield slices
+            slices = []
+    if carry is not None:
+        yield [_slice(carry, jobs, rows, position)]
+
+
+def _slice(table: pa.Table, index: int, first_row: int, position: Position) -> Slice:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    body = sink.getvalue()
+    return Slice(index, first_row, table.num_rows, body, hashlib.sha256(body).hexdigest(), position)

@@ -1,0 +1,71 @@
+"""What runs inside an actor's process: a role with a connection of its own."""
+
+import asyncio
+import logging
+import os
+from datetime import UTC, datetime
+
+from actors.jobs import Jobs
+from actors.reader import Reader
+from actors.shard import Shard
+from events.config import Config
+from rota.jetstream import Connection
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class ShardHost:
+    """A process with one shard."""
+
+    def __init__(self, config: Config, partitions: list[int]) -> None:
+        logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
+        self._config = config
+        self._partitions = partitions
+        self._shard: Shard | None = None
+
+    async def run(self) -> None:
+        """Own the partitions until `stop`."""
+        async with await Connection.open(self._config.nats_url, name=f"shard {self._partitions[0]}") as connection:
+            self._shard = Shard(connection, self._partitions, [Jobs(connection)], lambda: datetime.now(UTC))
+            await self._shard.run()
+
+    async def stop(self) -> None:
+        """Let `run` return after what it is working on."""
+        if self._shard:
+            self._shard.stop()
+
+    async def pid(self) -> int:
+        """Return the id of this process."""
+        return os.getpid()
+
+
+class ReaderHost:
+    """A process that reads one batch after another."""
+
+    def __init__(self, config: Config) -> None:
+        logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
+        # What a file needs is loaded before the first batch has to wait for it.
+        import s3fs  # noqa: F401, PLC0415
+
+        import actors.formats.csv  # noqa: F401, PLC0415
+
+        self._config = config
+        self._running: asyncio.Task[None] | None = None
+
+    async def run(self, batch: str) -> None:
+        """Carry a batch to its end, or until `stop`."""
+        async with await Connection.open(self._config.nats_url, name=f"reader {batch}") as connection:
+            reader = Reader(connection, self._config.connections, batch)
+            self._running = asyncio.ensure_future(reader.run())
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.result()
+
+    async def stop(self) -> None:
+        """Stop reading; the batch stays as it is for the next reader."""
+        if self._running:
+            self._running.cancel()
+
+    async def pid(self) -> int:
+        """Return the id of this process."""
+        return os.getpid()

@@ -1,0 +1,42 @@
+"""The role of jobs: timers for what is due later, and tidying after what has ended."""
+
+import asyncio
+from collections.abc import Sequence
+
+from events.base import Event, Kind
+from events.jetstream.timers import set_timer
+from events.jetstream.topology import PAYLOADS, WORK
+from events.job import JobAttemptFailed, JobCancelled, JobEnded, JobScheduled, ReleaseJob
+from events.subjects import payload_subject, work_of
+from rota.jetstream import Connection
+
+
+class Jobs:
+    """Sets timers before, and removes the payloads of ended jobs after."""
+
+    kind: Kind = "job"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def before(self, events: Sequence[Event]) -> None:
+        """Set the timers of waiting jobs, and withdraw the work of cancelled ones."""
+        tasks = []
+        for event in events:
+            match event:
+                case JobScheduled():
+                    release = ReleaseJob(id=event.originator_id, attempt=1)
+                    tasks.append(set_timer(self._connection, release, event.run_at))
+                case JobAttemptFailed() if event.retry_at > event.at:
+                    release = ReleaseJob(id=event.originator_id, attempt=event.attempt + 1)
+                    tasks.append(set_timer(self._connection, release, event.retry_at))
+                case JobCancelled():
+                    tasks.append(self._connection.purge(WORK, work_of(event.originator_id)))
+        if tasks:
+            await asyncio.gather(*tasks)
+
+    async def after(self, events: Sequence[Event]) -> None:
+        """Remove the rows of batch jobs that have ended."""
+        for event in events:
+            if isinstance(event, JobEnded) and event.batch:
+                await self._connection.purge(PAYLOADS, payload_subject(event.originator_id))

@@ -1,0 +1,193 @@
+"""The shard: takes commands of its partitions, decides, appends once, acknowledges, reacts.
+
+It knows no kind of aggregate. Nothing is acknowledged before it is in the log. An aggregate is loaded when a
+command for it arrives, and kept in a bounded cache; the expected sequence of each append is the fence that makes
+a second owner, or a stale cache, harmless.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
+from typing import Any
+
+from msgspec import MsgspecError, Struct
+
+from actors.roles import Role
+from events.base import Event, Kind, Refusal
+from events.batch import OpenBatch
+from events.catalog import AGGREGATES, AnyCommand, decode_commands
+from events.jetstream.log import Append, Log, SequenceConflictError
+from events.jetstream.repository import load_state
+from events.jetstream.topology import COMMANDS, partition_consumer
+from events.job import ScheduleJob
+from events.subjects import kind_of
+from rota.errors import UnavailableError
+from rota.jetstream import ACK, MAX_BATCH, RETRY_SECONDS, Connection, Msg, Pull
+
+MESSAGES_PER_PARTITION = 128
+MAX_EVENTS_PER_COMMAND = 4
+COMMANDS_AT_ONCE = MAX_BATCH // MAX_EVENTS_PER_COMMAND
+CACHED_AGGREGATES = 50_000
+LOADS_AT_ONCE = 32
+
+MAKES = (ScheduleJob, OpenBatch)
+"""Commands whose aggregate as a rule does not exist yet, so that it need not be looked for."""
+
+log = logging.getLogger("rota.shard")
+Identity = tuple[Kind, str]
+
+
+class Entry(Struct, frozen=True):
+    """An aggregate's state, and the log's sequence of its last event (0: none)."""
+
+    state: Any
+    sequence: int
+
+
+class Shard:
+    """The owner of some partitions' aggregates."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        partitions: Sequence[int],
+        roles: Sequence[Role],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._connection = connection
+        self._log = Log(connection)
+        self._partitions = partitions
+        self._roles = {role.kind: role for role in roles}
+        self._clock = clock
+        self._cache: OrderedDict[Identity, Entry] = OrderedDict()
+        self._inbox: list[tuple[Msg, Pull]] = []
+        self._arrived = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Work until `stop`; what was taken by then is finished."""
+        async with AsyncExitStack() as pulls:
+            for partition in self._partitions:
+                await pulls.enter_async_context(self._pull(partition))
+            while not self._stopping:
+                await self._arrived.wait()
+                self._arrived.clear()
+                messages, self._inbox = self._inbox, []
+                await self._handle(messages)
+
+    def stop(self) -> None:
+        """Stop after the commands that are being worked on."""
+        self._stopping = True
+        self._arrived.set()
+
+    def _pull(self, partition: int) -> Pull:
+        def receive(message: Msg) -> None:
+            self._inbox.append((message, pull))
+            self._arrived.set()
+
+        pull = Pull(
+            self._connection, COMMANDS, partition_consumer(partition), receive, credit=MESSAGES_PER_PARTITION
+        )
+        return pull
+
+    async def _handle(self, messages: Sequence[tuple[Msg, Pull]]) -> None:
+        commands: list[AnyCommand] = []
+        for message, _ in messages:
+            try:
+                commands.extend(decode_commands(message.data))
+            except MsgspecError as error:
+                log.error("a message on %s is no list of commands and is dropped: %s", message.subject, error)  # noqa: TRY400 - the place in the data says more than the stack
+        for chunk in _chunks(commands, COMMANDS_AT_ONCE):
+            await self._carry_out(chunk)
+        for message, pull in messages:
+            with suppress(UnavailableError):
+                # An ack that is lost brings the commands back, and then they change nothing.
+                await self._connection.send(message.reply, ACK)
+            pull.free()
+
+    async def _carry_out(self, commands: Sequence[AnyCommand]) -> None:
+        """Decide and append; again with fresh states if somebody else was faster or the answer is unknown."""
+        fresh = False
+        while True:
+            try:
+                await self._attempt(commands, fresh=fresh)
+            except SequenceConflictError:
+                log.debug("a conflict: loading %d aggregates again", len(commands))
+            except UnavailableError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+            fresh = True
+
+    async def _attempt(self, commands: Sequence[AnyCommand], *, fresh: bool) -> None:
+        staged = await self._entries(commands, fresh=fresh)
+        appends: dict[Identity, Append] = {}
+        now = self._clock()
+        for command in commands:
+            kind = kind_of(command)
+            identity = (kind, command.id)
+            entry = staged[identity]
+            events = self._decide(kind, entry.state, command, now)
+            if not events:
+                continue
+            append = appends.setdefault(identity, Append(kind, command.id, entry.sequence, []))
+            append.events.extend(events)
+            state = entry.state
+            for event in events:
+                state = AGGREGATES[kind].evolve(state, event)
+            staged[identity] = Entry(state, entry.sequence)
+        if appends:
+            await self._store(list(appends.values()), staged)
+
+    async def _store(self, appends: list[Append], staged: dict[Identity, Entry]) -> None:
+        by_kind: dict[Kind, list[Event]] = {}
+        for append in appends:
+            by_kind.setdefault(append.kind, []).extend(append.events)
+        reacting = [(self._roles[kind], events) for kind, events in by_kind.items() if kind in self._roles]
+        for role, events in reacting:
+            await role.before(events)
+        sequences = await self._log.append(appends)
+        for append, sequence in zip(appends, sequences, strict=True):
+            identity = (append.kind, append.id)
+            self._cache[identity] = Entry(staged[identity].state, sequence)
+            self._cache.move_to_end(identity)
+        while len(self._cache) > CACHED_AGGREGATES:
+            self._cache.popitem(last=False)
+        for role, events in reacting:
+            await role.after(events)
+
+    def _decide(self, kind: Kind, state: Any, command: AnyCommand, now: datetime) -> list[Event]:
+        try:
+            return AGGREGATES[kind].decide(state, command, now)
+        except Refusal as error:
+            log.info("refused: %s", error)
+        except Exception:
+            # A fault in a decider must not hold up all other commands of the partition.
+            log.exception("command %s for %s cannot be decided and is dropped", type(command).__name__, command.id)
+        return []
+
+    async def _entries(self, commands: Sequence[AnyCommand], *, fresh: bool) -> dict[Identity, Entry]:
+        """Return the aggregates of the commands, from the cache or the log."""
+        staged: dict[Identity, Entry] = {}
+        missing: list[Identity] = []
+        for command in commands:
+            identity = (kind_of(command), command.id)
+            if identity in staged:
+                continue
+            cached = None if fresh else self._cache.get(identity)
+            staged[identity] = cached or Entry(None, 0)
+            if fresh or not (cached or isinstance(command, MAKES)):
+                missing.append(identity)
+        for some in _chunks(missing, LOADS_AT_ONCE):
+            loaded = await asyncio.gather(*(load_state(self._log, kind, id_) for kind, id_ in some))
+            staged.update((identity, Entry(*found)) for identity, found in zip(some, loaded, strict=True))
+        return staged
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

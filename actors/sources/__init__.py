@@ -1,0 +1,1 @@
+"""Places where files lie: each kind of connection is a fsspec file system."""

@@ -1,0 +1,126 @@
+"""The supervisor: starts the actors, watches them, and starts again what has ended."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from actors.hosts import ReaderHost, ShardHost
+from actors.system import Actor, ActorDiedError, ActorFailedError, System
+from events.batch import FailFile, FileFault
+from events.config import Config
+from events.jetstream.bus import Bus
+from events.jetstream.topology import EVENTS, READERS
+from events.subjects import PARTITIONS
+from rota.errors import UnavailableError
+from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg, Pull
+
+LEASE_SECONDS = 3.0
+AGAIN_SECONDS = 0.5
+STOP_SECONDS = 10.0
+MAX_DEATHS = 5
+
+log = logging.getLogger("rota.supervisor")
+
+
+class Supervisor:
+    """Keeps the shards, and a reader for each batch that is being read."""
+
+    def __init__(self, config: Config, system: System, connection: Connection) -> None:
+        self._config = config
+        self._system = system
+        self._connection = connection
+        self._shards: list[Actor] = []
+        self._readers: dict[str, Actor] = {}
+        self._spare: Actor | None = None
+        self._reading: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Work until `stop`; call `ready` when all actors are there."""
+        count = self._config.shards
+        shards = [
+            asyncio.create_task(self._keep_shard([p for p in range(PARTITIONS) if p % count == index]))
+            for index in range(count)
+        ]
+        self._spare = self._spawn_reader()
+        await asyncio.gather(*(actor.call("pid") for actor in [*self._shards, self._spare]))
+
+        def receive(message: Msg) -> None:
+            task = asyncio.create_task(self._keep_reader(message, pull))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
+
+        pull = Pull(self._connection, EVENTS, READERS, receive, credit=self._config.readers)
+        async with pull:
+            ready()
+            await self._stopping.wait()
+        running = [*self._shards, *self._readers.values()]
+        await asyncio.gather(*(actor.call("stop") for actor in running), return_exceptions=True)
+        tasks = [*shards, *self._reading]
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Stop all actors, in order; what they have taken is finished or stays for the next start."""
+        self._stopping.set()
+
+    async def _keep_shard(self, partitions: list[int]) -> None:
+        actor: Actor | None = None
+        while not self._stopping.is_set():
+            if actor in self._shards:
+                self._shards.remove(actor)
+            actor = self._system.spawn(f"shard {partitions[0]}", ShardHost, self._config, partitions)
+            self._shards.append(actor)
+            await self._watched(actor, actor.call("run"))
+
+    async def _keep_reader(self, message: Msg, pull: Pull) -> None:
+        """Carry one batch to its end, with as many readers as that takes."""
+        batch = message.subject.split(".")[3]
+        lease = asyncio.create_task(self._keep_lease(message))
+        try:
+            for _ in range(MAX_DEATHS):
+                actor, self._spare = self._spare or self._spawn_reader(), None
+                self._readers[batch] = actor
+                done = await self._watched(actor, actor.call("run", batch))
+                del self._readers[batch]
+                if done and self._spare is None:
+                    self._spare = actor
+                elif done:
+                    actor.end()
+                if done or self._stopping.is_set():
+                    break
+            else:
+                log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
+                fault = FileFault(f"Reading ended the process of its reader {MAX_DEATHS} times")
+                await Bus(self._connection).send([FailFile(id=batch, file_index=0, fault=fault)])
+        finally:
+            lease.cancel()
+            pull.free()
+        with suppress(UnavailableError):
+            await self._connection.send(message.reply, NAK if self._stopping.is_set() else ACK)
+
+    async def _keep_lease(self, message: Msg) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS)
+            with suppress(UnavailableError):
+                await self._connection.send(message.reply, IN_PROGRESS)
+
+    async def _watched(self, actor: Actor, run: Awaitable[None]) -> bool:
+        """Wait for an actor; say whether it returned by itself."""
+        try:
+            await run
+        except ActorDiedError as error:
+            log.warning("%s; starting it again", error)
+        except ActorFailedError:
+            log.exception("%s failed; starting it again", actor.name)
+            actor.end()
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
+            return True
+        return False
+
+    def _spawn_reader(self) -> Actor:
+        return self._system.spawn("reader", ReaderHost, self._config)

@@ -1,0 +1,69 @@
+"""What the handlers of requests share."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from events.config import Config
+from events.jetstream.bus import Bus
+from events.jetstream.log import Log
+from events.jetstream.payloads import Payloads
+from gateway.schemas import Schemas
+from projections.views import Views
+from rota.jetstream import Connection
+
+
+class Edge:
+    """The ways to the rest of Rota; whoever opened the connection closes it."""
+
+    def __init__(self, config: Config, connection: Connection) -> None:
+        self.config = config
+        self.connection = connection
+        self.bus = Bus(connection)
+        self.log = Log(connection)
+        self.payloads = Payloads(connection)
+        self.schemas = Schemas()
+        self._views: Views | None = None
+        self._waits: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    def views(self) -> Views:
+        """Return the views; UnavailableError as long as the projections have not made them."""
+        if self._views is None:
+            self._views = Views.open(self.config.views)
+        return self._views
+
+    @asynccontextmanager
+    async def patience(self, seconds: float) -> AsyncIterator[None]:
+        """Let the block wait so long, or until the gateway stops, and go on after it."""
+        try:
+            async with asyncio.timeout(0 if self._stopping else seconds) as limit:
+                self._waits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+    def stop(self) -> None:
+        """Let all that wait answer now."""
+        self._stopping = True
+        for limit in self._waits:
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    def close(self) -> None:
+        """Close the views."""
+        if self._views:
+            self._views.close()
+
+
+EDGE = web.AppKey("edge", Edge)
+
+
+def edge_of(request: web.Request) -> Edge:
+    """Return what the request's application shares."""
+    return request.app[EDGE]

@@ -1,0 +1,106 @@
+"""What is known of a spec, job or batch, however new it is: views lag behind the log, the log behind commands."""
+
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from events.batch import BatchOpened, OpenBatch
+from events.catalog import AnyCommand, AnyEvent
+from events.jetstream.log import Recorded
+from events.job import JobScheduled, ScheduleJob
+from gateway.edge import Edge
+from gateway.translate import Specs
+from projections.views import Views, fold
+from rota.errors import NotFoundError, UnavailableError
+from rota.protocol import BatchView, JobView, SpecView
+
+ID = r"{id:[A-Za-z0-9_-]{1,128}}"
+"""The ids in paths; anything else could be a pattern of NATS subjects."""
+
+
+class Found(Struct, frozen=True):
+    """The history of a job or batch; as long as it is empty, the command that begins it."""
+
+    events: list[Recorded]
+    waiting: AnyCommand | None = None
+
+    def views(self) -> Views:
+        """Return the views of it alone, to be closed."""
+        return fold(self.events or [Recorded(0, event) for event in _expected(self.waiting)])
+
+
+async def find(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Found:
+    """Return what the log has, or the command that waits; NotFoundError if there was never such an id."""
+    events = await edge.log.load(kind, id_)
+    waiting = None if events else await edge.bus.find_waiting(kind, id_)
+    if not events and waiting is None:
+        # Perhaps a shard has carried the command out in between.
+        events = await edge.log.load(kind, id_)
+        if not events:
+            raise NotFoundError(f"There is no {kind} {id_}")
+    return Found(events, waiting)
+
+
+async def find_job(edge: Edge, id_: str) -> JobView:
+    """Return a job's view; NotFoundError if there was never such an id."""
+    with suppress(UnavailableError):
+        if view := edge.views().job(id_):
+            return view
+    with closing((await find(edge, "job", id_)).views()) as views:
+        if view := views.job(id_):
+            return view
+    raise NotFoundError(f"There is no job {id_}")
+
+
+async def find_batch(edge: Edge, id_: str) -> BatchView:
+    """Return a batch's view; NotFoundError if there was never such an id."""
+    with suppress(UnavailableError):
+        if view := edge.views().batch(id_):
+            return view
+    with closing((await find(edge, "batch", id_)).views()) as views:
+        if view := views.batch(id_):
+            return view
+    raise NotFoundError(f"There is no batch {id_}")
+
+
+async def find_spec(edge: Edge, name: str) -> SpecView | None:
+    """Return a spec, or None."""
+    with suppress(UnavailableError):
+        if view := edge.views().spec(name):
+            return view
+    with closing(fold(await edge.log.load("spec", name))) as views:
+        return views.spec(name)
+
+
+async def find_specs(edge: Edge, names: Iterable[str]) -> Specs:
+    """Return the specs of these names that there are."""
+    wanted = set(names)
+    found = {name: spec for name in wanted if (spec := await find_spec(edge, name))}
+    return Specs(found, () if len(found) == len(wanted) else spec_names(edge))
+
+
+def spec_names(edge: Edge) -> list[str]:
+    """Return the names of all specs that the views know."""
+    with suppress(UnavailableError):
+        return [spec.name for spec in edge.views().specs()]
+    return []
+
+
+def _expected(command: AnyCommand | None) -> list[AnyEvent]:
+    """Return the event that stands for a command which waits; a job shows as scheduled until a shard has it."""
+    now = datetime.now(UTC)
+    match command:
+        case ScheduleJob():
+            due = command.run_at or now
+            return [
+                JobScheduled(
+                    originator_id=command.id, originator_version=1, at=now, details=command.details, run_at=due
+                )
+            ]
+        case OpenBatch():
+            return [BatchOpened(originator_id=command.id, originator_version=1, at=now, details=command.details)]
+        case _:
+            return []

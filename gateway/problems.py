@@ -1,0 +1,79 @@
+"""Errors as problem documents (RFC 9457)."""
+
+import logging
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from rota.errors import InvalidRequestError, Problem, RotaError, TooLargeError
+
+TYPE_BASE = "https://rota.dev/problems/"
+MAX_SHOWN = 100
+"""Places that one answer names; a list of 10,000 jobs may have many more."""
+
+log = logging.getLogger("rota.gateway")
+
+
+class Faults:
+    """What is wrong with a request, collected so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._invalid: list[Problem] = []
+        self._too_large: list[Problem] = []
+
+    def add(self, pointer: str, detail: str) -> None:
+        """Note what is wrong at a place."""
+        self._invalid.append(Problem(detail, pointer))
+
+    def add_too_large(self, pointer: str, detail: str) -> None:
+        """Note what is over a limit at a place."""
+        self._too_large.append(Problem(detail, pointer))
+
+    def check(self) -> None:
+        """Raise InvalidRequestError, or TooLargeError if nothing else is wrong, with all places; or do nothing."""
+        found = self._invalid + self._too_large
+        if found:
+            error = InvalidRequestError if self._invalid else TooLargeError
+            count = "1 place" if len(found) == 1 else f"{len(found)} places"
+            raise error(f"The request is wrong in {count}; nothing was done", problems=found)
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what a handler raises with a problem document; only texts of Rota's own are shown."""
+    try:
+        return await handler(request)
+    except RotaError as error:
+        if error.status == RotaError.status:
+            log.exception("%s %s failed", request.method, request.path)
+        headers = {"Retry-After": "1"} if error.status == web.HTTPServiceUnavailable.status_code else {}
+        problem = _problem(error.status, error.slug, error.title, error.detail)
+        if error.problems:
+            problem["errors"] = [
+                {"detail": one.detail, "pointer": one.pointer} for one in error.problems[:MAX_SHOWN]
+            ]
+        return _response(error.facts | problem, headers)
+    except web.HTTPException as error:
+        slug = error.reason.lower().replace(" ", "-")
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        detail = f"{request.method} {request.path}: {error.reason.lower()}"
+        if headers:
+            detail += f"; it takes {headers['Allow'].replace(',', ', ')}"
+        return _response(_problem(error.status, slug, error.reason, detail), headers)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        detail = "The gateway's log says more"
+        return _response(_problem(RotaError.status, RotaError.slug, RotaError.title, detail), {})
+
+
+def _problem(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": TYPE_BASE + slug, "title": title, "status": status, "detail": detail}
+
+
+def _response(problem: dict[str, Any], headers: dict[str, str]) -> web.Response:
+    body = msgspec.json.encode(problem, enc_hook=str)
+    return web.Response(
+        body=body, status=problem["status"], headers=headers, content_type="application/problem+json"
+    )

@@ -1,0 +1,155 @@
+"""Requests into commands: what they leave out comes from the spec, and all that is wrong is told at once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw, Struct, UnsetType
+
+from events.batch import BatchDetails, OpenBatch
+from events.config import Connection
+from events.ids import keyed_group, member
+from events.job import ScheduleJob
+from gateway.problems import Faults
+from gateway.schemas import Schemas
+from rota.protocol import MAX_INLINE_BYTES, BatchRequest, JobDetails, JobRequest, SpecView
+
+T = TypeVar("T")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Specs(Struct):
+    """The specs that a request names, and the names of all specs if one of those is unknown."""
+
+    found: Mapping[str, SpecView]
+    names: Sequence[str] = ()
+
+
+def job_commands(
+    requests: Sequence[JobRequest], specs: Specs, schemas: Schemas, group: str, now: datetime, *, listed: bool
+) -> list[ScheduleJob]:
+    """Return the commands that schedule the jobs; InvalidRequestError or TooLargeError names all that is wrong."""
+    faults = Faults()
+    commands: list[ScheduleJob] = []
+    for index, request in enumerate(requests):
+        place = f"#/jobs/{index}" if listed else "#"
+        spec = specs.found.get(request.spec)
+        if spec is None:
+            faults.add(f"{place}/spec", unknown("spec", request.spec, specs.names))
+            continue
+        if spec.rows is not None:
+            faults.add(f"{place}/spec", f"{spec.name} works on the rows of a batch: POST /batches")
+            continue
+        params = _packed(request, spec, schemas, place, faults)
+        run_at = request.run_at or None
+        if not isinstance(request.delay_seconds, UnsetType):
+            if run_at:
+                faults.add(f"{place}/delay_seconds", "delay_seconds and run_at exclude each other")
+            run_at = now + timedelta(seconds=request.delay_seconds)
+        if request.key:
+            id_ = keyed_group("job", spec.name, request.key)
+        else:
+            id_ = member(group, index) if listed else group
+        details = JobDetails(
+            spec.name,
+            _or(request.queue, spec.queue),
+            params,
+            _or(request.retry, spec.retry),
+            _or(request.timeout_seconds, spec.timeout_seconds),
+            request.labels,
+        )
+        commands.append(ScheduleJob(id=id_, details=details, run_at=run_at))
+    faults.check()
+    return commands
+
+
+def batch_command(
+    request: BatchRequest, specs: Specs, schemas: Schemas, connections: Mapping[str, Connection], id_: str
+) -> OpenBatch:
+    """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong."""
+    faults = Faults()
+    _check_files(request, connections, faults)
+    spec = specs.found.get(request.spec)
+    if spec is None:
+        faults.add("#/spec", unknown("spec", request.spec, specs.names))
+        faults.check()
+        raise AssertionError("unreachable")
+    if spec.rows is None:
+        faults.add("#/spec", f"{spec.name} does not take rows; its handler needs a parameter for them")
+    details = BatchDetails(
+        spec=spec.name,
+        queue=_or(request.queue, spec.queue),
+        files=tuple(request.files),
+        rows_per_job=request.rows_per_job,
+        max_jobs_in_flight=request.max_jobs_in_flight,
+        params=_packed(request, spec, schemas, "#", faults),
+        connection=request.connection,
+        format=request.format,
+        options=request.options,
+        retry=_or(request.retry, spec.retry),
+        timeout_seconds=_or(request.timeout_seconds, spec.timeout_seconds),
+        labels=request.labels,
+    )
+    faults.check()
+    return OpenBatch(id=id_, details=details)
+
+
+def unknown(what: str, name: str, names: Sequence[str]) -> str:
+    """Say that there is no such thing, and which names are near to it."""
+    if not names:
+        return f"There is no {what} {name}, nor any other"
+    if near := get_close_matches(name, names):
+        return f"There is no {what} {name}; did you mean {' or '.join(near)}?"
+    return f"There is no {what} {name}"
+
+
+def _packed(
+    request: JobRequest | BatchRequest, spec: SpecView, schemas: Schemas, place: str, faults: Faults
+) -> Raw:
+    """Return the params as MessagePack, checked."""
+    schemas.check(spec, request.params, place, faults)
+    try:
+        packed = _encode(request.params)
+    except OverflowError:
+        faults.add(f"{place}/params", "An integer is beyond 64 bits")
+        return Raw()
+    except RecursionError:
+        faults.add(f"{place}/params", "The params are nested too deeply")
+        return Raw()
+    size = len(packed) + (len(_encode(request.labels)) if request.labels else 0)
+    if size > MAX_INLINE_BYTES:
+        faults.add_too_large(
+            f"{place}/params",
+            f"Params and labels take {size} bytes as MessagePack; the limit is {MAX_INLINE_BYTES}. "
+            "Put the data where the worker can read it, and its address into the params",
+        )
+    return Raw(packed)
+
+
+def _check_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:
+    if request.connection and request.connection not in connections:
+        faults.add("#/connection", unknown("connection", request.connection, list(connections)))
+    for index, path in enumerate(request.files):
+        if request.connection:
+            if ".." in path.split("/"):
+                faults.add(f"#/files/{index}", "A path below a connection has no '..'")
+            continue
+        try:
+            url = urlsplit(path)
+        except ValueError as error:
+            faults.add(f"#/files/{index}", f"{path!r} is no URL: {error}")
+            continue
+        if url.scheme not in {"http", "https"} or not url.netloc:
+            what = f"an address with {url.scheme}://" if url.scheme else "a path"
+            faults.add(f"#/files/{index}", f"{what} needs a connection; without one a file is an http or https URL")
+        elif "@" in url.netloc:
+            # It would stand in the log for ever.
+            faults.add(f"#/files/{index}", "A URL must not hold a user or password; they belong into a connection")
+
+
+def _or(value: T | UnsetType, default: T) -> T:
+    return default if isinstance(value, UnsetType) else value

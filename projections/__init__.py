@@ -1,0 +1,1 @@
+"""The read side: events folded into tables that can be queried."""

@@ -1,0 +1,92 @@
+"""The runner: follows the log and folds what comes into the tables."""
+
+import asyncio
+import logging
+from itertools import pairwise
+
+from msgspec import DecodeError
+
+from events.catalog import AnyEvent, decode_event
+from events.jetstream.log import Log, Recorded
+from projections.tables import Tables
+from rota.errors import UnavailableError
+from rota.jetstream import RETRY_SECONDS, JetStreamError, delivery
+
+log = logging.getLogger("rota.projections")
+
+
+class Runner:
+    """Keeps tables at the end of the log, from their position on.
+
+    What comes together is one transaction, rows and position. So an event is folded once, whatever is killed
+    or delivered again, and if several runners share the tables. NATS may be away meanwhile. A log that ends
+    before the tables' position is another one: they are emptied and folded from its beginning.
+    """
+
+    def __init__(self, events: Log, tables: Tables) -> None:
+        self._events = events
+        self._tables = tables
+
+    async def catch_up(self) -> None:
+        """Fold the log to its end as it is now."""
+        while not await self._try(to_end=True):
+            pass
+
+    async def run(self) -> None:
+        """Fold what comes until cancelled."""
+        while True:
+            await self._try(to_end=False)
+
+    async def _try(self, *, to_end: bool) -> bool:
+        try:
+            return await self._follow(to_end=to_end)
+        except (JetStreamError, UnavailableError) as error:
+            log.warning("the views wait: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+            return False
+
+    async def _follow(self, *, to_end: bool) -> bool:
+        """Fold what comes. True when the end is reached; False when following has to begin again."""
+        end = await self._events.last_sequence()
+        if end < self._tables.position:
+            self._begin_again(end)
+        if to_end and self._tables.position >= end:
+            return True
+        async with self._events.follow(after=self._tables.position) as follower:
+            while True:
+                after = follower.position
+                messages = await follower.take()
+                sequences = [delivery(message).sequence for message in messages]
+                if any(later <= earlier for earlier, later in pairwise((after, *sequences))):
+                    # A follower never goes back, so the log has.
+                    self._begin_again(min(sequences))
+                    return False
+                recorded = [
+                    Recorded(sequence, event)
+                    for sequence, message in zip(sequences, messages, strict=True)
+                    if (event := _decode(sequence, message.subject, message.data))
+                ]
+                position = self._tables.advance(recorded, after=after, until=follower.position)
+                if position < follower.position:
+                    log.warning("older views were put in place: they are folded on from %d", position)
+                    return False
+                if to_end and position >= end:
+                    return True
+
+    def _begin_again(self, sequence: int) -> None:
+        log.warning(
+            "the log is at %d and the views at %d: it is another log, or has lost its end; the views are made anew",
+            sequence,
+            self._tables.position,
+        )
+        self._tables.clear()
+
+
+def _decode(sequence: int, subject: str, body: bytes) -> AnyEvent | None:
+    """Return the event; what is none is logged and left out."""
+    try:
+        return decode_event(body)
+    except DecodeError as error:
+        # Its place in the log says more than the stack.
+        log.error("message %d on %s is no event and not in the views: %s", sequence, subject, error)  # noqa: TRY400
+        return None

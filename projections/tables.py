@@ -1,0 +1,123 @@
+"""The tables of all projections, and the position in the log that they stand for."""
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Self
+
+from events.jetstream.log import Recorded
+from projections.batches import BATCHES
+from projections.jobs import JOBS
+from projections.specs import SPECS
+from projections.sqlite import Row, connect, transaction
+from rota.errors import IncompatibleError, UnavailableError
+
+SCHEMA_VERSION = 1
+"""To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
+
+PROJECTIONS = (BATCHES, JOBS, SPECS)
+FOLDS = {event: fold for projection in PROJECTIONS for event, fold in projection.folds.items()}
+SCHEMA = (
+    "CREATE TABLE log (position INTEGER NOT NULL)",
+    "INSERT INTO log VALUES (0)",
+    *(statement for projection in PROJECTIONS for statement in projection.schema),
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+log = logging.getLogger("rota.projections")
+
+
+class Tables:
+    """The tables, to write; others may read the file, and write it, at the same time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a file, which may be new; tables of another version are emptied.
+
+        IncompatibleError if the file is no database.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = connect(path)
+            tables = cls(connection)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                if version:
+                    log.warning("the views have version %d, not %d: they are made anew", version, SCHEMA_VERSION)
+                tables.clear()
+        except sqlite3.DatabaseError as error:
+            raise IncompatibleError(
+                f"{path} cannot be opened as Rota's views: {error}. "
+                "Unless another process holds it, remove it: it is made again from the log."
+            ) from error
+        return tables
+
+    @property
+    def position(self) -> int:
+        """Sequence in the log up to which all events are in the tables."""
+        return int(self._connection.execute("SELECT position FROM log").fetchone()[0])
+
+    def advance(self, recorded: Iterable[Recorded], *, after: int, until: int) -> int:
+        """Fold what the log has after one sequence until another, in one transaction with the position.
+
+        Return the position then: events up to the stored one are ignored, and nothing is done if it is before
+        `after`, since others have put older tables in place. UnavailableError if nothing could be written.
+        """
+        try:
+            with transaction(self._connection, "IMMEDIATE"):
+                position = self.position
+                if not after <= position < until:
+                    return position
+                apply(self._connection, (one for one in recorded if one.sequence > position))
+                self._connection.execute("UPDATE log SET position = ?", (until,))
+                return until
+        except sqlite3.OperationalError as error:
+            raise UnavailableError(f"The views cannot be written: {error}") from error
+
+    def replace(self, other: Self) -> None:
+        """Take over all that other tables hold, at once for those that read."""
+        other._connection.backup(self._connection)
+        # All pages went through the write-ahead log, which would keep that size.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def clear(self) -> None:
+        """Begin again before the first event."""
+        with closing(create()) as empty:
+            empty.backup(self._connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def create() -> sqlite3.Connection:
+    """Return empty tables in memory."""
+    connection = connect(None)
+    for statement in SCHEMA:
+        connection.execute(statement)
+    return connection
+
+
+def apply(connection: sqlite3.Connection, recorded: Iterable[Recorded]) -> None:
+    """Put events into the tables.
+
+    Statements are run for many rows at a time: first for the first event of each aggregate, then for the second
+    of each, and so on. So an aggregate's events keep their order; those of different ones do not depend on it.
+    """
+    rounds: list[dict[str, list[Row]]] = []
+    seen: dict[str, int] = {}
+    for one in recorded:
+        if how := FOLDS.get(type(one.event)):
+            number = seen.get(one.event.originator_id, 0)
+            seen[one.event.originator_id] = number + 1
+            if number == len(rounds):
+                rounds.append({})
+            rounds[number].setdefault(how.statement, []).append(how.row(one.event, one.sequence))
+    for statements in rounds:
+        for statement, rows in statements.items():
+            connection.executemany(statement, rows)

@@ -1,0 +1,1 @@
+"""What people run: install, check, test, demo, up, bench."""

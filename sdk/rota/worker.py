@@ -1,0 +1,210 @@
+"""The worker: pulls jobs from NATS, runs their handlers, reports.
+
+A job is acknowledged only after its report is stored. A worker that dies loses its leases, and others get its
+jobs.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+from rota.attempt import Attempt
+from rota.errors import GiveUpError, RotaError
+from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Message, Pull, delivery, until_available
+from rota.jobs import Job
+from rota.protocol import MAX_DELIVERIES, Report, Work
+from rota.reporter import Reporter
+
+WORK = "ROTA_WORK"
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+TICK_SECONDS = 1.0
+
+log = logging.getLogger("rota.worker")
+_decoder = msgspec.msgpack.Decoder(Work)
+
+
+class Held(msgspec.Struct):
+    """A job that runs here, and the delivery that its ack answers."""
+
+    attempt: Attempt
+    message: Msg
+    task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """Runs jobs of some kinds, so many at a time.
+
+    `concurrency` is the number of handlers that run at once; handlers that are not async run in threads.
+    `queues` names queues to serve besides each job's own. A job that this worker holds is its own for
+    `lease_seconds` after the last sign of life, which it gives by itself.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job[Any, Any]],
+        *,
+        nats_url: str = DEFAULT_NATS_URL,
+        concurrency: int = 10,
+        queues: Sequence[str] = (),
+        lease_seconds: float = 30.0,
+        stop_seconds: float = 30.0,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._jobs = {job.name: job for job in jobs}
+        self._nats_url = nats_url
+        self._concurrency = concurrency
+        self._queues = queues
+        self._lease_seconds = lease_seconds
+        self._stop_seconds = stop_seconds
+        self._waiting: deque[tuple[Msg, Pull]] = deque()
+        self._running: dict[str, Held] = {}
+        self._stopping = asyncio.Event()
+
+    async def run(self, *, signals: bool = True) -> None:
+        """Work until `stop` is called, or SIGTERM or SIGINT comes; then finish what runs and give back the rest."""
+        if signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        async with AsyncExitStack() as stack:
+            self._connection = await stack.enter_async_context(
+                await Connection.open(self._nats_url, name=self.name)
+            )
+            await self._register()
+            self._reporter = await stack.enter_async_context(Reporter(self._connection))
+            self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="rota-job")
+            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            for subject in ("rota.status.job.*.cancelled", "rota.status.job.*.cancelled.*"):
+                await self._connection.client.subscribe(subject, cb=self._on_cancelled)
+            async with AsyncExitStack() as pulls:
+                for job in self._jobs.values():
+                    for queue in {job.spec.queue, *self._queues}:
+                        await pulls.enter_async_context(await self._pull(job.name, queue))
+                log.info("worker %s is ready for %s", self.name, ", ".join(self._jobs))
+                ticker = asyncio.create_task(self._tick(), name="worker ticker")
+                await self._stopping.wait()
+            await self._finish()
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
+
+    def stop(self) -> None:
+        """Stop gracefully; a second time, give up what still runs at once."""
+        if self._stopping.is_set():
+            for held in self._running.values():
+                if held.task:
+                    held.task.cancel()
+        self._stopping.set()
+
+    async def _register(self) -> None:
+        specs = [
+            Message(f"rota.command.spec.{job.name.partition('-')[0]}.register", msgspec.msgpack.encode([job.spec]))
+            for job in self._jobs.values()
+        ]
+        await until_available(lambda: self._connection.publish_all(specs))
+
+    async def _pull(self, spec: str, queue: str) -> Pull:
+        """Return the flow of one queue's jobs of one spec."""
+        consumer = f"{queue}-{spec}"
+        config = {
+            "name": consumer,
+            "durable_name": consumer,
+            "filter_subject": f"rota.work.{queue}.*.{spec}.*",
+            "ack_policy": "explicit",
+            "ack_wait": int(self._lease_seconds * 1e9),
+            "max_ack_pending": -1,
+        }
+
+        async def create() -> None:
+            await self._connection.call(
+                f"CONSUMER.CREATE.{WORK}.{consumer}", {"stream_name": WORK, "config": config}
+            )
+
+        await until_available(create)
+
+        def receive(message: Msg) -> None:
+            self._waiting.append((message, pull))
+            self._dispatch()
+
+        # As many again as can run wait here, so that none has to be asked for when one ends.
+        pull = Pull(self._connection, WORK, consumer, receive, credit=2 * self._concurrency, recreate=create)
+        return pull
+
+    def _dispatch(self) -> None:
+        while self._waiting and len(self._running) < self._concurrency and not self._stopping.is_set():
+            message, pull = self._waiting.popleft()
+            work = _decoder.decode(message.data)
+            if held := self._running.get(work.id):
+                # The lease ran out while this process was busy, and the job came back to it.
+                held.message = message
+                pull.free()
+                continue
+            count = delivery(message).count
+            held = Held(Attempt(work, self._jobs[work.details.spec], self.name, count), message)
+            held.task = asyncio.create_task(self._work(held, count, pull), name=f"job {work.id}")
+            self._running[work.id] = held
+
+    async def _work(self, held: Held, count: int, pull: Pull) -> None:
+        try:
+            if count > MAX_DELIVERIES:
+                lost = GiveUpError(f"Its worker was lost {count - 1} times; the job may be what kills it")
+                report: Report = held.attempt.failed(lost, final=True)
+            else:
+                report = await held.attempt.run(self._connection, self._threads)
+            self._reporter.report(report, held.message.reply)
+        except asyncio.CancelledError:
+            # Cancelled for everybody; or given up since the worker stops, and then another one gets it.
+            await self._send(held.message, NAK if self._stopping.is_set() else ACK)
+        finally:
+            del self._running[held.attempt.work.id]
+            pull.free()
+            self._dispatch()
+
+    async def _send(self, message: Msg, answer: bytes) -> None:
+        """Answer a delivery; if that is lost, the lease runs out instead."""
+        with suppress(RotaError):
+            await self._connection.send(message.reply, answer)
+
+    async def _tick(self) -> None:
+        """Once a second tell of what takes long, and keep the leases of all that is here."""
+        every = max(1, int(self._lease_seconds / 3 / TICK_SECONDS))
+        tick = 0
+        while True:
+            await asyncio.sleep(min(TICK_SECONDS, self._lease_seconds / 3))
+            tick += 1
+            here = [message for message, _ in self._waiting]
+            for held in self._running.values():
+                here.append(held.message)
+                for report in held.attempt.news():
+                    self._reporter.report(report)
+            if tick % every == 0:
+                for message in here:
+                    await self._send(message, IN_PROGRESS)
+
+    async def _on_cancelled(self, message: Msg) -> None:
+        held = self._running.get(message.subject.split(".")[3])
+        if held and held.task:
+            log.info("job %s was cancelled", held.attempt.work.id)
+            held.task.cancel()
+
+    async def _finish(self) -> None:
+        for message, _ in self._waiting:
+            await self._send(message, NAK)
+        self._waiting.clear()
+        tasks = [held.task for held in self._running.values() if held.task]
+        if tasks:
+            log.info("worker %s finishes %d jobs", self.name, len(tasks))
+            _, late = await asyncio.wait(tasks, timeout=self._stop_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
