@@ -16,7 +16,6 @@ from rota.protocol import JobRequest, ScheduleRequest
 T = TypeVar("T")
 Query = TypeVar("Query", bound=Struct)
 
-
 _KEY = re.compile(r'"?([ !#-~]{1,256})"?')
 
 
@@ -74,6 +73,8 @@ def decode_jobs(body: bytes) -> tuple[list[JobRequest], bool]:
     except InvalidRequestError as error:
         faults = Faults()
         for index, one in enumerate(_raw_jobs(body)):
+            if faults.enough:
+                break
             try:
                 _job.decode(one)
             except ValidationError as fault:

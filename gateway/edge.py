@@ -53,7 +53,8 @@ class Edge:
         """Let all that wait answer now."""
         self._stopping = True
         for limit in self._waits:
-            limit.reschedule(asyncio.get_running_loop().time())
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Close the views."""

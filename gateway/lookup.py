@@ -12,6 +12,7 @@ from events.catalog import AnyCommand, AnyEvent
 from events.jetstream.log import Recorded
 from events.job import JobScheduled, ScheduleJob
 from gateway.edge import Edge
+from gateway.problems import MAX_FAULTS
 from gateway.translate import Specs
 from projections.views import Views, fold
 from rota.errors import NotFoundError, UnavailableError
@@ -71,15 +72,25 @@ async def find_spec(edge: Edge, name: str) -> SpecView | None:
     with suppress(UnavailableError):
         if view := edge.views().spec(name):
             return view
-    with closing(fold(await edge.log.load("spec", name))) as views:
+    events = await edge.log.load("spec", name)
+    if not events:
+        return None
+    with closing(fold(events)) as views:
         return views.spec(name)
 
 
 async def find_specs(edge: Edge, names: Iterable[str]) -> Specs:
-    """Return the specs of these names that there are."""
-    wanted = set(names)
-    found = {name: spec for name in wanted if (spec := await find_spec(edge, name))}
-    return Specs(found, () if len(found) == len(wanted) else spec_names(edge))
+    """Return the specs of these names that there are; in their order, up to the first MAX_FAULTS that are not."""
+    found: dict[str, SpecView] = {}
+    missing = 0
+    for name in dict.fromkeys(names):
+        if spec := await find_spec(edge, name):
+            found[name] = spec
+        else:
+            missing += 1
+            if missing == MAX_FAULTS:
+                break
+    return Specs(found, spec_names(edge) if missing else ())
 
 
 def spec_names(edge: Edge) -> list[str]:

@@ -10,8 +10,8 @@ from aiohttp.typedefs import Handler
 from rota.errors import InvalidRequestError, Problem, RotaError, TooLargeError
 
 TYPE_BASE = "https://rota.dev/problems/"
-MAX_SHOWN = 100
-"""Places that one answer names; a list of 10,000 jobs may have many more."""
+MAX_FAULTS = 100
+"""Places that one answer names; nobody looks for more, though a list of 10,000 jobs may have them."""
 
 log = logging.getLogger("rota.gateway")
 
@@ -31,13 +31,24 @@ class Faults:
         """Note what is over a limit at a place."""
         self._too_large.append(Problem(detail, pointer))
 
-    def check(self) -> None:
-        """Raise InvalidRequestError, or TooLargeError if nothing else is wrong, with all places; or do nothing."""
+    @property
+    def enough(self) -> bool:
+        """Whether no more need to be looked for."""
+        return len(self._invalid) + len(self._too_large) >= MAX_FAULTS
+
+    def refusal(self) -> RotaError:
+        """Return InvalidRequestError, or TooLargeError if nothing else is wrong, with all places."""
         found = self._invalid + self._too_large
-        if found:
-            error = InvalidRequestError if self._invalid else TooLargeError
-            count = "1 place" if len(found) == 1 else f"{len(found)} places"
-            raise error(f"The request is wrong in {count}; nothing was done", problems=found)
+        count = "1 place" if len(found) == 1 else f"{len(found)} places"
+        if self.enough:
+            count = f"at least {MAX_FAULTS} places"
+        error = InvalidRequestError if self._invalid else TooLargeError
+        return error(f"The request is wrong in {count}; nothing was done", problems=found[:MAX_FAULTS])
+
+    def check(self) -> None:
+        """Raise the refusal if anything is wrong."""
+        if self._invalid or self._too_large:
+            raise self.refusal()
 
 
 @web.middleware
@@ -51,9 +62,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         headers = {"Retry-After": "1"} if error.status == web.HTTPServiceUnavailable.status_code else {}
         problem = _problem(error.status, error.slug, error.title, error.detail)
         if error.problems:
-            problem["errors"] = [
-                {"detail": one.detail, "pointer": one.pointer} for one in error.problems[:MAX_SHOWN]
-            ]
+            problem["errors"] = [{"detail": one.detail, "pointer": one.pointer} for one in error.problems]
         return _response(error.facts | problem, headers)
     except web.HTTPException as error:
         slug = error.reason.lower().replace(" ", "-")

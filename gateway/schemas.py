@@ -6,7 +6,7 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator
 
 from gateway.pointers import pointer
-from gateway.problems import MAX_SHOWN, Faults
+from gateway.problems import MAX_FAULTS, Faults
 from rota.protocol import SpecView
 
 MAX_DETAIL = 300
@@ -31,7 +31,7 @@ class Schemas:
         try:
             if validator.is_valid(params):
                 return
-            for error in islice(validator.iter_errors(params), MAX_SHOWN):
+            for error in islice(validator.iter_errors(params), MAX_FAULTS):
                 faults.add(f"{place}/params{pointer(error.instance_path)}", error.message[:MAX_DETAIL])
         except ValueError as too_deep:
             faults.add(f"{place}/params", f"The params cannot be checked: {too_deep}")

@@ -15,7 +15,11 @@ from events.ids import keyed_group, member
 from events.job import ScheduleJob
 from gateway.problems import Faults
 from gateway.schemas import Schemas
+from rota.jetstream import MAX_BATCH
 from rota.protocol import MAX_INLINE_BYTES, BatchRequest, JobDetails, JobRequest, SpecView
+
+MAX_KEYED = MAX_BATCH - 1
+"""Jobs with a key in one list: each is a message of its own, the others are one together."""
 
 T = TypeVar("T")
 
@@ -35,7 +39,10 @@ def job_commands(
     """Return the commands that schedule the jobs; InvalidRequestError or TooLargeError names all that is wrong."""
     faults = Faults()
     commands: list[ScheduleJob] = []
+    keyed = 0
     for index, request in enumerate(requests):
+        if faults.enough:
+            break
         place = f"#/jobs/{index}" if listed else "#"
         spec = specs.found.get(request.spec)
         if spec is None:
@@ -52,6 +59,7 @@ def job_commands(
             run_at = now + timedelta(seconds=request.delay_seconds)
         if request.key:
             id_ = keyed_group("job", spec.name, request.key)
+            keyed += 1
         else:
             id_ = member(group, index) if listed else group
         details = JobDetails(
@@ -63,6 +71,8 @@ def job_commands(
             request.labels,
         )
         commands.append(ScheduleJob(id=id_, details=details, run_at=run_at))
+    if keyed > MAX_KEYED:
+        faults.add_too_large("#/jobs", f"{keyed} jobs have a key; the limit is {MAX_KEYED} in a list")
     faults.check()
     return commands
 
@@ -76,8 +86,7 @@ def batch_command(
     spec = specs.found.get(request.spec)
     if spec is None:
         faults.add("#/spec", unknown("spec", request.spec, specs.names))
-        faults.check()
-        raise AssertionError("unreachable")
+        raise faults.refusal()
     if spec.rows is None:
         faults.add("#/spec", f"{spec.name} does not take rows; its handler needs a parameter for them")
     details = BatchDetails(
@@ -100,8 +109,6 @@ def batch_command(
 
 def unknown(what: str, name: str, names: Sequence[str]) -> str:
     """Say that there is no such thing, and which names are near to it."""
-    if not names:
-        return f"There is no {what} {name}, nor any other"
     if near := get_close_matches(name, names):
         return f"There is no {what} {name}; did you mean {' or '.join(near)}?"
     return f"There is no {what} {name}"

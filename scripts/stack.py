@@ -62,7 +62,7 @@ class Service:
     def start(self) -> None:
         """Start it, and wait until it is ready. Raises StartError with what it printed."""
         output = self._log.open("ab")
-        self.process = subprocess.Popen(  # noqa: S603 - the commands are written here
+        self.process = subprocess.Popen(
             self._command,
             cwd=ROOT,
             env=self._environment,

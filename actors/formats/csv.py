@@ -151,8 +151,8 @@ class _Parser:
                     name = self.names[index]
                     type_ = re.search(r"conversion error to ([^:]+):", reason)
                     message = (
-                        f"{self._path}, line {first}, column {name}: {value[1]!r} is no {type_[1] if type_ else 'value'}"
-                        "; the option column_types can make the column a string"
+                        f"{self._path}, line {first}, column {name}: {value[1]!r} is no "
+                        f"{type_[1] if type_ else 'value'}; the option column_types can make the column a string"
                     )
                     return FileFault(message, line=first, column=name, text=value[1][:SHOWN_CHARACTERS])
             elif row and len(row) != len(self.names):

@@ -40,6 +40,9 @@ def _arguments(kind: str, connection: Connection | None) -> dict[str, Any]:
             "config_kwargs": {
                 "connect_timeout": TIMEOUT_SECONDS,
                 "read_timeout": TIMEOUT_SECONDS,
+                # S3-compatible servers answer a range with the checksum of the whole object.
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
                 "s3": {"addressing_style": "path" if connection.endpoint else "auto"},
             },
         }

@@ -12,9 +12,6 @@ from eventsourcing.persistence import DataError, IntegrityError, InterfaceError,
 from rota.errors import RotaError, TooLargeError
 from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError
 
-CONFLICTS = {WRONG_LAST_SEQUENCE, 10164}
-"""10164 is the same refusal where the server cannot name the sequence: inside a batch, or on replicas."""
-
 T = TypeVar("T")
 
 Opened = tuple[asyncio.AbstractEventLoop, asyncio.Event, Connection]
@@ -91,7 +88,7 @@ def _result(future: Future[T]) -> T:
     except CancelledError as error:
         raise InterfaceError("The connection to NATS was closed") from error
     except JetStreamError as error:
-        if error.code in CONFLICTS:
+        if error.code in WRONG_LAST_SEQUENCE:
             raise IntegrityError(str(error)) from error
         raise OperationalError(str(error)) from error
     except TooLargeError as error:

@@ -44,6 +44,7 @@ NAK = b"-NAK"
 IN_PROGRESS = b"+WPI"
 
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+"""The second is the same refusal where the server cannot name the sequence: inside a batch, or on replicas."""
 STREAM_NOT_FOUND = 10059
 
 T = TypeVar("T")

@@ -43,8 +43,7 @@ def rota(gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         try:
             return main(list(arguments))
         except SystemExit as exit_:
-            assert isinstance(exit_.code, int)
-            return exit_.code
+            return int(exit_.code or 0)
 
     async def run(*arguments: str) -> tuple[int, str, str]:
         # In a thread, since it runs an event loop of its own and the gateway needs this one.

@@ -146,16 +146,31 @@ def test_a_single_job_is_named_without_a_number() -> None:
     assert list(places(caught.value)) == ["#/params/a"]
 
 
+def test_a_list_that_is_wrong_everywhere_is_answered_with_its_first_places() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        commands({"jobs": [{"spec": "adds"}] * 1000})
+    assert list(places(caught.value)) == [f"#/jobs/{index}/spec" for index in range(100)]
+    assert "at least 100 places" in caught.value.detail
+
+
 def test_an_unknown_spec_where_there_is_none_says_so() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         commands({"spec": "add"}, Specs({}))
-    assert places(caught.value) == {"#/spec": "There is no spec add, nor any other"}
+    assert places(caught.value) == {"#/spec": "There is no spec add"}
 
 
 def test_params_over_the_limit_are_too_large() -> None:
     with pytest.raises(TooLargeError) as caught:
         commands({"spec": "any", "params": {"a": "x" * 70_000}}, Specs({"any": spec("any", schema={})}))
     assert list(places(caught.value)) == ["#/params"]
+
+
+def test_a_list_has_room_for_a_thousand_messages() -> None:
+    jobs = [{"spec": "add", "params": {"a": 1}, "key": str(number)} for number in range(1000)]
+    with pytest.raises(TooLargeError) as caught:
+        commands({"jobs": jobs})
+    assert places(caught.value) == {"#/jobs": "1000 jobs have a key; the limit is 999 in a list"}
+    assert len(commands({"jobs": [*jobs[1:], {"spec": "add", "params": {"a": 1}}]})) == 1000
 
 
 def test_a_broken_schema_is_told_of_its_spec() -> None:
