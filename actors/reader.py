@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
+import pyarrow as pa
+
 from actors.cutter import Slice, cut
 from actors.formats.block import BadRowError
 from actors.formats.registry import read
@@ -87,6 +89,8 @@ class Reader:
         """Count the jobs that end, until the batch has ended."""
         succeeded, failed = state.succeeded, state.failed
         counted = self._ended
+        loop = asyncio.get_running_loop()
+        counted_at = loop.time()
         while True:
             for message in await follower.take(timeout=COUNT_SECONDS):
                 _, _, kind, _, name, *_ = message.subject.split(".")
@@ -98,8 +102,9 @@ class Reader:
             self._some_ended.set()
             if reading.done():
                 reading.result()
-            if self._ended > counted:
-                counted = self._ended
+            all_ended = reading.done() and self._ended >= self._scheduled
+            if self._ended > counted and (all_ended or loop.time() - counted_at >= COUNT_SECONDS):
+                counted, counted_at = self._ended, loop.time()
                 await self._send(
                     CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
                 )
@@ -168,10 +173,8 @@ class Reader:
             await self._send(*jobs, progress)
             self._scheduled += len(some)
 
-    def _bodies(self, index: int, slices: list[Slice]) -> list[tuple[str, bytes]]:
-        return [
-            (payload_subject(batch_job_id(self._batch, index, one.index)), one.body.to_pybytes()) for one in slices
-        ]
+    def _bodies(self, index: int, slices: list[Slice]) -> list[tuple[str, pa.Buffer]]:
+        return [(payload_subject(batch_job_id(self._batch, index, one.index)), one.body) for one in slices]
 
     def _job(self, details: BatchDetails, index: int, path: str, one: Slice) -> ScheduleJob:
         id_ = batch_job_id(self._batch, index, one.index)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from rota.errors import ConflictError, NotFoundError
+from rota.protocol import Id
 
 Kind = Literal["batch", "job", "spec"]
 
@@ -27,7 +28,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """A request to change the aggregate `id`; it may come twice, and may be refused."""
 
-    id: str
+    id: Id
 
 
 class Aggregate(Struct, frozen=True):

@@ -13,14 +13,14 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from events.base import Aggregate, Command, Event, UnknownAggregateError
-from rota.protocol import ENDED_BATCH, BatchStatus, CsvOptions, RetryPolicy
+from rota.protocol import ENDED_BATCH, BatchStatus, CsvOptions, Name, RetryPolicy
 
 
 class BatchDetails(Struct, frozen=True, omit_defaults=True):
     """What the reader needs, and what each job of the batch gets."""
 
-    spec: str
-    queue: str
+    spec: Name
+    queue: Name
     files: tuple[str, ...]
     rows_per_job: int
     max_jobs_in_flight: int

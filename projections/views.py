@@ -103,7 +103,11 @@ class Views:
         return int(self._read("SELECT position FROM log")[0]["position"])
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; views in memory may also just be dropped."""
+        self._connection.close()
+
+    def __del__(self) -> None:
+        # From 3.13 on, Python warns of a connection that nobody closed.
         self._connection.close()
 
     def _read(self, query: str, *parameters: object) -> list[sqlite3.Row]:

@@ -56,7 +56,7 @@ def main() -> int:
         workers = start_workers(2, rota_stack.nats_url, home, rota_stack.environment)
         for worker in workers:
             stack.callback(worker.stop)
-        agrees = asyncio.run(_run(rota_stack.url, rota_stack.nats_url, store, options.rows))
+        agrees = asyncio.run(_run(rota_stack.url, store, options.rows))
         if options.keep:
             console.print(f"\nGateway {rota_stack.url}   NATS {rota_stack.nats_url}   S3 {store.endpoint}")
             console.print("Running until Ctrl-C.")
@@ -68,7 +68,7 @@ def main() -> int:
     return 0 if agrees else 1
 
 
-async def _run(url: str, nats_url: str, store: Store, rows: int) -> bool:
+async def _run(url: str, store: Store, rows: int) -> bool:
     table = orders(rows)
     body = as_csv(table)
     path = await asyncio.to_thread(store.put, "orders.csv", body)
@@ -76,7 +76,7 @@ async def _run(url: str, nats_url: str, store: Store, rows: int) -> bool:
         f"  {path}: {rows:,} rows x {table.num_columns} columns, {len(body) / 1e6:.0f} MB in the object store"
     )
     async with rota.Client(url) as client:
-        await _until_known(client, {"add", "tally"})
+        await until_known(client, {"add", "tally"})
         started = time.perf_counter()
         id_ = await client.batches.open(spec="tally", connection="demo", files=[path], rows_per_job=ROWS_PER_JOB)
         batch = await _watch(client, id_, rows)
@@ -105,7 +105,7 @@ async def _run(url: str, nats_url: str, store: Store, rows: int) -> bool:
     return all(checks.values())
 
 
-async def _until_known(client: rota.Client, names: set[str]) -> None:
+async def until_known(client: rota.Client, names: set[str]) -> None:
     """Wait until the workers have made their jobs known."""
     async with asyncio.timeout(SPECS_SECONDS):
         while not names <= {spec.name for spec in await client.specs()}:

@@ -61,20 +61,20 @@ class Service:
 
     def start(self) -> None:
         """Start it, and wait until it is ready. Raises StartError with what it printed."""
-        output = self._log.open("ab")
-        self.process = subprocess.Popen(
-            self._command,
-            cwd=ROOT,
-            env=self._environment,
-            stdout=subprocess.PIPE if self._says_ready else output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread holds a lock that prctl needs
-        )
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=ROOT,
+                env=self._environment,
+                stdout=subprocess.PIPE if self._says_ready else output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread holds a lock that prctl needs
+            )
         if self._says_ready:
             ready = threading.Event()
-            threading.Thread(target=self._copy, args=(output, ready), daemon=True).start()
+            threading.Thread(target=self._copy, args=(ready,), daemon=True).start()
             self.wait(ready.is_set)
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -108,10 +108,10 @@ class Service:
             self.process.kill()
         self.process.wait()
 
-    def _copy(self, output: object, ready: threading.Event) -> None:
+    def _copy(self, ready: threading.Event) -> None:
         assert self.process.stdout
-        with self._log.open("ab", buffering=0) as log:
-            for line in self.process.stdout:
+        with self.process.stdout as lines, self._log.open("ab", buffering=0) as log:
+            for line in lines:
                 log.write(line)
                 if line.startswith(b"ready"):
                     self.ready_line = line.decode().strip()
@@ -164,10 +164,6 @@ class Stack:
             if self._own_nats:
                 self._start_nats()
             for name in ("actors", "projections", "gateway"):
-                if name == "gateway" and self._port and port_in_use(self._host, self._port):
-                    raise StartError(
-                        f"Port {self._port} is in use; set ROTA_PORT to another one, or stop what listens there."
-                    )
                 self._start(name, [sys.executable, "-m", name])
             self.url = self.services["gateway"].ready_line.partition(" ")[2]
         except BaseException:
@@ -177,7 +173,8 @@ class Stack:
     def stop(self) -> bool:
         """Stop all services in order; say whether each ended in time and without an error."""
         order = [name for name in ("gateway", "actors", "projections", "nats-server") if name in self.services]
-        return all([self.services.pop(name).stop() for name in order])
+        ended = [self.services.pop(name).stop() for name in order]
+        return all(ended)
 
     def restart(self, name: str) -> None:
         """Start a service again that has ended."""
@@ -185,6 +182,19 @@ class Stack:
         service.start()
         if name == "nats-server":
             service.wait(lambda: port_in_use("127.0.0.1", self._nats_port))
+
+    def actor_pids(self, role: str) -> list[int]:
+        """Return the processes of the actors of a role (`ShardHost`, `ReaderHost`), which Ray names after it."""
+        home = f"ROTA_HOME={self.home}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                title = (folder / "cmdline").read_bytes()
+                if title.startswith(f"ray::{role}".encode()) and home in (folder / "environ").read_bytes().split(
+                    b"\0"
+                ):
+                    found.append(int(folder.name))
+        return sorted(found)
 
     def __enter__(self) -> Self:
         self.start()

@@ -42,7 +42,7 @@ def read(file: SourceFile, options: CsvOptions, start: Position) -> Iterator[Blo
         if start.offset == 0:
             body = head[parser.header_bytes :]
             start = Position(parser.header_bytes, 0, 1 + head.count(b"\n", 0, parser.header_bytes))
-            yield from _parsed(parser, chain([body], blocks), start)
+            yield from _parsed(parser, chain([body] if body else [], blocks), start)
             return
     with closing(_cut(file.chunks(start.offset), options)) as blocks:
         yield from _parsed(parser, blocks, start)

@@ -28,8 +28,8 @@ def full_path(connection: Connection | None, path: str) -> str:
 
 
 def _arguments(kind: str, connection: Connection | None) -> dict[str, Any]:
-    # Instances are not shared: a connection that was changed is to be seen.
-    arguments: dict[str, Any] = {"skip_instance_cache": True}
+    # A process has one instance for the same arguments, so only the first batch waits for it to be made.
+    arguments: dict[str, Any] = {"use_listings_cache": False}
     if kind == "s3" and connection:
         arguments |= {
             "key": connection.key,

@@ -36,16 +36,15 @@ def headers_of(event: StoredEvent, source: str) -> dict[str, str]:
         "ce-specversion": "1.0",
         "ce-id": f"{id_}.{event.originator_version}",
         "ce-source": source,
-        "ce-subject": id_,
         "ce-type": f"{TYPE_PREFIX}{event.topic}{TYPE_SUFFIX}",
     }
 
 
 def _read(message: Msg) -> tuple[UUID | str, int, str, bytes]:
     headers = message.headers or {}
-    version = int(headers["ce-id"].rpartition(".")[2])
+    id_, _, version = headers["ce-id"].rpartition(".")
     topic = headers["ce-type"].removeprefix(TYPE_PREFIX).removesuffix(TYPE_SUFFIX)
-    return _id(headers["ce-subject"]), version, topic, message.data
+    return _id(id_), int(version), topic, message.data
 
 
 def _id(text: str) -> UUID | str:

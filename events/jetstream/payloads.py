@@ -1,12 +1,12 @@
 """Bodies too large for an event: kept apart, with size and digest in the event (claim check)."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from events.jetstream.topology import PAYLOADS
 from rota.errors import NotFoundError, RotaError
-from rota.jetstream import Connection
+from rota.jetstream import Connection, Message
 from rota.protocol import Payload
 
 
@@ -20,12 +20,12 @@ class Payloads:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, bodies: Sequence[tuple[str, bytes]]) -> None:
+    async def put(self, bodies: Sequence[tuple[str, Any]]) -> None:
         """Store bodies by subject; one that is there already is replaced.
 
         An atomic batch of bodies would be written twice by the server; to store some again does no harm.
         """
-        await asyncio.gather(*(self._connection.publish(subject, body) for subject, body in bodies))
+        await self._connection.publish_each([Message(subject, body) for subject, body in bodies])
 
     async def get(self, payload: Payload) -> bytes:
         """Return a body. NotFoundError if it was removed, DamagedPayloadError if it is not what was stored."""

@@ -162,7 +162,7 @@ def _worker(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
     handler = logging.StreamHandler()
     handler.setFormatter(show.JsonFormatter() if options.json else logging.Formatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return Worker(jobs, **_given(options, "nats_url", "concurrency", "queues")).run()
+    return Worker(jobs, **_given(options, "nats_url", "concurrency", "queues", "lease_seconds")).run()
 
 
 async def _replay(options: argparse.Namespace) -> None:
@@ -351,6 +351,12 @@ def _parser() -> argparse.ArgumentParser:
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
     add("--queue", dest="queues", action="append", metavar="NAME", help="serve it too; may be repeated")
     add("--concurrency", type=_positive, default=10, metavar="N", help="jobs that run at once (default: 10)")
+    add(
+        "--lease-seconds",
+        type=_positive,
+        metavar="N",
+        help="a job goes to another worker after this worker was silent for so long (default: 30)",
+    )
 
     replay = command(_replay, over_nats=True)
     what = replay.add_mutually_exclusive_group(required=True)

@@ -91,6 +91,8 @@ class Gateway:
 
     def __init__(self, url: str, patience_seconds: float) -> None:
         self._url = url.rstrip("/")
+        self._shown = re.sub("//.*@", "//", self._url)
+        """The address without a password, for messages."""
         self._patience_seconds = patience_seconds
         self._session: aiohttp.ClientSession | None = None
 
@@ -152,15 +154,15 @@ class Gateway:
                 body = await response.read()
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise InvalidRequestError(
-                f"{self._url} is not the address of a gateway: it is like {DEFAULT_URL}"
+                f"{self._shown} is not the address of a gateway: it is like {DEFAULT_URL}"
             ) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UnavailableError(
-                f"No gateway answers at {self._url}. Start one with ./scripts/up, or set ROTA_URL to its address."
+                f"No gateway answers at {self._shown}. Start one with ./scripts/up, or set ROTA_URL to its address."
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnavailableError(
-                f"The gateway at {self._url} did not finish its answer ({type(error).__name__}); "
+                f"The gateway at {self._shown} did not finish its answer ({type(error).__name__}); "
                 "whether it did what was asked is not known"
             ) from error
         if response.ok and response.content_type == "application/json":
@@ -174,7 +176,7 @@ class Gateway:
             slug = re.split("[/:#]", document.type)[-1]
             return BY_SLUG.get(slug, RotaError)(document.detail or document.title, problems=document.errors)
         if response.status in {502, 503, 504}:  # from a proxy
-            return UnavailableError(f"The gateway behind {self._url} cannot be reached ({response.status})")
+            return UnavailableError(f"The gateway behind {self._shown} cannot be reached ({response.status})")
         return RotaError(
             f"{response.url} answered {response.status} {response.reason} ({response.content_type}), "
             "as no gateway of Rota does. Is the address right?"
@@ -308,7 +310,7 @@ class Batches:
             async for _ in self.watch(id_):
                 pass
             # A view follows its events; no event tells of it.
-            while (view := await self.get(id_)).status not in ENDED_BATCH:  # noqa: ASYNC110
+            while (view := await self.get(id_)).status not in ENDED_BATCH:
                 await asyncio.sleep(VIEW_LAG_SECONDS)
             return view
 

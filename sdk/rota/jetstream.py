@@ -8,13 +8,12 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import nats
 from msgspec import Struct
-from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg as Msg  # noqa: PLC0414 - for those who may not import nats
 from nats.errors import (
     ConnectionClosedError,
@@ -28,6 +27,8 @@ from nats.errors import (
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from rota.errors import RotaError, TooLargeError, UnavailableError
+from rota.wire import Message as Message  # noqa: PLC0414 - part of what this module offers
+from rota.wire import WireClient
 
 TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 2.0
@@ -52,14 +53,6 @@ T = TypeVar("T")
 log = logging.getLogger("rota.nats")
 
 
-class Message(Struct, frozen=True):
-    """A message that is to be stored."""
-
-    subject: str
-    body: bytes
-    headers: dict[str, str] = {}
-
-
 class JetStreamError(RotaError):
     """JetStream refused a request; `code` is its `err_code`."""
 
@@ -72,14 +65,14 @@ class JetStreamError(RotaError):
 class Connection:
     """One connection to a NATS server; it comes back by itself when the server does."""
 
-    def __init__(self, client: NatsClient) -> None:
+    def __init__(self, client: WireClient) -> None:
         self.client = client
         self.on_reconnect: set[Callable[[], None]] = set()
 
     @classmethod
     async def open(cls, url: str, *, name: str) -> Self:
         """Connect, or raise UnavailableError that says what to do."""
-        connection = cls(NatsClient())
+        connection = cls(WireClient())
 
         async def reconnected() -> None:
             log.info("reconnected to NATS")
@@ -102,6 +95,7 @@ class Connection:
                     name=name,
                     allow_reconnect=True,
                     connect_timeout=2,
+                    skip_subject_validation=True,  # subjects are made by the grammar
                     reconnect_time_wait=RETRY_SECONDS,  # type: ignore[arg-type] # it is given to asyncio.sleep
                     max_reconnect_attempts=-1,
                     pending_size=PENDING_BYTES,
@@ -139,12 +133,23 @@ class Connection:
         timeout: float = TIMEOUT_SECONDS,
     ) -> Msg:
         """Send a request and wait for its one reply."""
-        try:
+        with self._translated():
             return await self.client.request(subject, body, timeout=timeout, headers=headers)
+
+    async def send(
+        self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, reply: str = ""
+    ) -> None:
+        """Publish without an answer."""
+        with self._translated():
+            await self.client.publish(subject, body, reply=reply, headers=headers)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except MaxPayloadError as error:
-            raise TooLargeError(
-                f"A message of {len(body)} bytes is over the server's max_payload of {self.client.max_payload}"
-            ) from error
+            limit = self.client.max_payload
+            raise TooLargeError(f"A message is over the server's max_payload of {limit} bytes") from error
         except (
             ConnectionClosedError,
             ConnectionDrainingError,
@@ -152,21 +157,9 @@ class Connection:
             NoRespondersError,
             OutboundBufferLimitError,
             StaleConnectionError,
+            TimeoutError,
         ) as error:
-            raise UnavailableError(f"NATS did not answer on {subject}: {type(error).__name__}") from error
-
-    async def send(
-        self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, reply: str = ""
-    ) -> None:
-        """Publish without an answer."""
-        try:
-            await self.client.publish(subject, body, reply=reply, headers=headers)
-        except MaxPayloadError as error:
-            raise TooLargeError(
-                f"A message of {len(body)} bytes is over the server's max_payload of {self.client.max_payload}"
-            ) from error
-        except (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError) as error:
-            raise UnavailableError(f"NATS cannot be reached: {type(error).__name__}") from error
+            raise UnavailableError(f"NATS does not answer: {type(error).__name__}") from error
 
     async def call(self, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Call JetStream's JSON API (`name` is what follows `$JS.API.`); JetStreamError if it refuses."""
@@ -190,16 +183,49 @@ class Connection:
         *early, last = messages
         headers = last.headers
         if early:
-            batch = secrets.token_hex(8)
-            for number, message in enumerate(early, start=1):
-                marks = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-                await self.send(message.subject, message.body, message.headers | marks)
+            batch = secrets.token_hex(4)
+            marked = [
+                Message(
+                    message.subject,
+                    message.body,
+                    message.headers | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)},
+                )
+                for number, message in enumerate(early, start=1)
+            ]
+            with self._translated():
+                await self.client.publish_many(marked)
             headers = headers | {
                 "Nats-Batch-Id": batch,
                 "Nats-Batch-Sequence": str(len(messages)),
                 "Nats-Batch-Commit": "1",
             }
         return await self.publish(last.subject, last.body, headers or None)
+
+    async def publish_each(self, messages: Sequence[Message]) -> None:
+        """Store messages, each by itself, and wait until all are.
+
+        UnavailableError says that it is not known which of them are stored, JetStreamError that one was refused.
+        """
+        inbox = self.client.new_inbox()
+        answers: list[Msg] = []
+        complete = asyncio.Event()
+
+        async def receive(answer: Msg) -> None:
+            answers.append(answer)
+            if len(answers) == len(messages):
+                complete.set()
+
+        subscription = await self.client.subscribe(inbox, cb=receive)
+        try:
+            with self._translated():
+                await self.client.publish_many(messages, inbox)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await complete.wait()
+        finally:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+        for answer in answers:
+            _checked(messages[0].subject, answer)
 
     async def last(self, stream: str, subject: str) -> Msg | None:
         """Return the last message that a stream with `allow_direct` has on a subject, or None."""
@@ -208,6 +234,8 @@ class Connection:
 
 
 def _checked(subject: str, reply: Msg) -> dict[str, Any]:
+    if not reply.data:  # "no responders": no stream takes the subject, or JetStream is not up yet
+        raise UnavailableError(f"Nobody answers on {subject}")
     answer: dict[str, Any] = json.loads(reply.data)
     if error := answer.get("error"):
         raise JetStreamError(subject, error.get("err_code", 0), error.get("description", "refused"))
@@ -308,7 +336,8 @@ class Pull:
 
     async def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
-        status = (message.headers or {}).get("Status") if not message.reply or message.headers else None
+        # What is delivered has an ack subject; what the server says of the request itself has none.
+        status = None if message.reply.startswith("$JS.ACK.") else (message.headers or {}).get("Status", "")
         if status is None:
             self._asked = max(0, self._asked - 1)
             self._credit -= 1

@@ -12,6 +12,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 """A job spec's, a queue's or a connection's name: one token of a NATS subject."""
 
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+"""An aggregate's id: one token of a NATS subject."""
+
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
 Seconds = Annotated[float, Meta(gt=0, le=30 * 24 * 3600)]
 RowsForm = Literal["arrow", "dicts"]
@@ -67,8 +70,8 @@ class Rows(Struct, frozen=True):
 class JobDetails(Struct, frozen=True, omit_defaults=True):
     """What a worker needs to run a job, and Rota to run it again."""
 
-    spec: str
-    queue: str
+    spec: Name
+    queue: Name
     params: Raw
     """A MessagePack map."""
     retry: RetryPolicy = RetryPolicy()
@@ -106,7 +109,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
 class Report(Struct, frozen=True, kw_only=True, tag_field="type"):
     """What every report says: which attempt of which job, and who ran it."""
 
-    id: str
+    id: Id
     attempt: int
     worker: str
     delivery: int = 1

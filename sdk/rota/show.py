@@ -70,8 +70,7 @@ def progress(batch: BatchView, now: datetime) -> str:
 def shortfall(batch: BatchView) -> str:
     """Return why a batch that has ended is no success; nothing if all its jobs succeeded."""
     if batch.status != "completed":
-        files = (f"\n  {file.path}: {file.error}" for file in batch.files if file.error)
-        return "".join([f"The batch {batch.status}: {batch.error or 'no reason was given'}", *files])
+        return f"The batch ended as {batch.status}: {batch.error or f'see rota get {batch.id}'}"
     missing = batch.jobs.get("total", 0) - batch.jobs.get("succeeded", 0)
     return f"{missing:,} of the batch's jobs did not succeed: see rota list --batch {batch.id}" if missing else ""
 

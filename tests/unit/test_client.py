@@ -219,6 +219,13 @@ async def test_a_gateway_that_is_not_there_is_an_error_that_says_what_to_do(unus
             await client.get("j1")
 
 
+async def test_a_password_in_the_address_is_not_told(unused_tcp_port: int) -> None:
+    async with Client(f"http://ann:secret@127.0.0.1:{unused_tcp_port}", patience_seconds=0) as client:
+        with pytest.raises(UnavailableError) as error:
+            await client.get("j1")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("url", ["localhost:8080", "nonsense", "ftp://127.0.0.1", "http://"])
 async def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     async with Client(url) as client:

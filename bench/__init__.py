@@ -1,0 +1,1 @@
+"""Each figure a script that prints one table, or one flat object with --json."""

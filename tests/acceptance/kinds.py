@@ -1,0 +1,68 @@
+"""The kinds of jobs that the acceptance tests run."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import rota
+from scripts.dataset import sums
+from scripts.demo_jobs import add, tally
+
+__all__ = ["add", "describe", "note", "slow_tally", "sleep", "stumble", "tally", "tally_dicts"]
+
+
+@rota.job
+async def describe(context: rota.Context) -> dict[str, Any]:
+    """Tell what the job is."""
+    details = context.details
+    return {"id": context.job_id, "queue": details.queue, "labels": details.labels, "attempt": context.attempt}
+
+
+@rota.job
+def note(runs: str) -> None:
+    """Add a line to a file: it shows how often the job ran."""
+    _note(runs, "ran")
+
+
+@rota.job
+async def sleep(seconds: float) -> None:
+    """Take time."""
+    await asyncio.sleep(seconds)
+
+
+@rota.job(retry=rota.RetryPolicy(max_attempts=3, delay_seconds=0.1))
+async def stumble(times: int, context: rota.Context) -> int:
+    """Fail so many times, then return the number of the attempt."""
+    if context.attempt <= times:
+        raise ValueError(f"attempt {context.attempt} stumbles")
+    return context.attempt
+
+
+@rota.job
+def slow_tally(rows: pa.Table, seconds: float, runs: str, context: rota.Context) -> dict[str, Any]:
+    """Do as `tally`, slowly, and note each run."""
+    _note(runs, context.job_id)
+    time.sleep(seconds)
+    return sums(rows)
+
+
+@rota.job
+def tally_dicts(rows: list[dict[str, Any]], context: rota.Context) -> dict[str, Any]:
+    """Do as `tally` with rows as dicts, and tell which they are."""
+    assert context.rows
+    return {
+        "rows": len(rows),
+        "ids": sum(row["id"] for row in rows),
+        "file": context.rows.file,
+        "index": context.rows.index,
+        "first_row": context.rows.first_row,
+        "first": rows[0],
+    }
+
+
+def _note(runs: str, line: str) -> None:
+    with Path(runs).open("a") as file:
+        file.write(f"{line}\n")

@@ -1,0 +1,156 @@
+"""The whole of Rota as the tests see it: its processes, plain HTTP, the command line, and what must hold of a batch."""
+
+import asyncio
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+import rota
+from events.ids import batch_job_id
+from rota.protocol import BatchView
+from scripts.stack import ROOT, Service, Stack, program
+from scripts.store import Store
+
+LOOK_SECONDS = 0.05
+PATIENCE_SECONDS = 60.0
+FETCHES_AT_ONCE = 20
+
+T = TypeVar("T")
+
+
+class Answer(msgspec.Struct):
+    """What came back for a request: the status, the body as JSON has it, the headers."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Http:
+    """Plain HTTP, as anybody may speak it."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def get(self, path: str, **query: str | float) -> Answer:
+        async with self._session.get(path, params=query) as response:
+            return await _answer(response)
+
+    async def post(self, path: str, body: Any, **headers: str) -> Answer:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.post(path, data=BytesIO(data), headers=named) as response:
+            return await _answer(response)
+
+    async def schedule(self, spec: str, params: dict[str, Any] | None = None, **options: Any) -> str:
+        answer = await self.post("/schedule", {"spec": spec, "params": params or {}, **options})
+        assert answer.status == 202, answer.body
+        [id_] = answer.body["ids"]
+        return str(id_)
+
+    async def open_batch(self, **request: Any) -> str:
+        answer = await self.post("/batches", request)
+        assert answer.status == 202, answer.body
+        return str(answer.body["id"])
+
+    async def outcome(self, id_: str) -> Any:
+        """Return how a job has ended, when it has."""
+        answer = await self.get(f"/jobs/{id_}/result", wait=30)
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    async def ended_batch(self, id_: str) -> Any:
+        """Return a batch's view, when it has ended."""
+
+        async def look() -> Any:
+            return (await self.get(f"/batches/{id_}")).body
+
+        return await until(look, lambda view: view["status"] in ("completed", "failed"))
+
+    async def events(self, path: str) -> list[Any]:
+        return list((await self.get(f"{path}/events")).body["events"])
+
+    async def types(self, path: str) -> list[str]:
+        return [event["type"] for event in await self.events(path)]
+
+
+class System:
+    """The processes that the tests share."""
+
+    def __init__(self, stack: Stack, store: Store, workers: list[Service]) -> None:
+        self.stack = stack
+        self.store = store
+        self.workers = workers
+
+    def put(self, name: str, body: str | bytes) -> str:
+        return self.store.put(name, body.encode() if isinstance(body, str) else body)
+
+    def run(self, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run the command line `rota` with this stack's addresses."""
+        environment = self.stack.environment | {"ROTA_URL": self.stack.url}
+        return subprocess.run(
+            [program("rota"), *arguments],
+            env=environment,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+
+async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
+    """Look again and again until it holds, and return what was seen."""
+    seen = None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not holds(seen := await look()):
+                await asyncio.sleep(LOOK_SECONDS)
+            return seen
+    except TimeoutError:
+        raise AssertionError(f"it came to no more than {seen!r:.2000}") from None
+
+
+async def results(client: rota.Client, batch: str) -> dict[str, Any]:
+    """Return the results of a batch's jobs by their ids."""
+    places = asyncio.Semaphore(FETCHES_AT_ONCE)
+
+    async def result(id_: str) -> tuple[str, Any]:
+        async with places:
+            return id_, await client.wait(id_, timeout=PATIENCE_SECONDS)
+
+    ids = [job.id async for job in client.jobs(batch=batch, page_size=1000)]
+    assert len(ids) == len(set(ids))
+    return dict(await asyncio.gather(*map(result, ids)))
+
+
+async def assert_each_row_once(
+    client: rota.Client, batch: str, jobs: list[int], expected: dict[str, Any]
+) -> BatchView:
+    """Check a batch that was read from files cut into so many jobs each, by its view and by the jobs' results."""
+    view = await client.batches.wait(batch, timeout=PATIENCE_SECONDS)
+    assert (view.status, view.error) == ("completed", None)
+    assert view.rows == expected["rows"]
+    total = sum(jobs)
+    assert {state: count for state, count in view.jobs.items() if count} == (
+        {"succeeded": total, "total": total} if total else {}
+    )
+    found = await results(client, batch)
+    assert set(found) == {batch_job_id(batch, file, job) for file, count in enumerate(jobs) for job in range(count)}
+    added: Counter[str] = Counter()
+    for result in found.values():
+        added.update({name: result[name] for name in expected})
+    assert {name: added[name] for name in expected} == expected
+    return view
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    body = await response.read()
+    return Answer(response.status, json.loads(body) if body else None, dict(response.headers))

@@ -1,0 +1,136 @@
+"""A process is killed (-9) in the middle of a batch: no row is lost, no job made twice, log and views agree."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest_asyncio
+
+import rota
+from rota.protocol import BatchView
+from scripts.dataset import sums
+from tests.acceptance.audit import assert_log_and_views_agree
+from tests.acceptance.conftest import MANY_ROWS
+from tests.acceptance.system import System, assert_each_row_once, until
+
+ROWS_PER_JOB = 1000
+JOBS = MANY_ROWS // ROWS_PER_JOB
+IN_FLIGHT = 60
+JOB_SECONDS = 0.1
+
+
+class Run:
+    """A batch in the middle of its work: files are being read, jobs run, many are done."""
+
+    def __init__(self, system: System, client: rota.Client, batch: str, runs: Path) -> None:
+        self.system = system
+        self.stack = system.stack
+        self._client = client
+        self._batch = batch
+        self._runs = runs
+
+    async def view(self) -> BatchView:
+        return await self._client.batches.get(self._batch)
+
+    async def until_done(self, jobs: int) -> None:
+        """Wait until so many jobs are done."""
+        await until(self.view, lambda view: view.jobs.get("succeeded", 0) >= jobs)
+
+    async def in_the_middle(self) -> bool:
+        view = await self.view()
+        return view.status == "reading" and 0 < view.jobs.get("succeeded", 0) < JOBS
+
+    def runs(self) -> Counter[str]:
+        """Return how often each job was run."""
+        return Counter(self._runs.read_text().split())
+
+
+@pytest_asyncio.fixture
+async def run(
+    system: System, client: rota.Client, many_orders: pa.Table, tmp_path: Path
+) -> AsyncIterator[Run]:
+    """Hand a batch to the test when some of its jobs are done; check all of it when the test has done its worst."""
+    runs = tmp_path / "runs"
+    batch = await client.batches.open(
+        spec="slow_tally",
+        connection="lake",
+        files=["many.csv"],
+        rows_per_job=ROWS_PER_JOB,
+        max_jobs_in_flight=IN_FLIGHT,
+        params={"seconds": JOB_SECONDS, "runs": str(runs)},
+    )
+    run = Run(system, client, batch, runs)
+    await run.until_done(30)
+    yield run
+    await assert_each_row_once(client, batch, [JOBS], sums(many_orders))
+    assert set(run.runs()) == {job.id async for job in client.jobs(batch=batch, page_size=1000)}
+    await assert_log_and_views_agree(system.stack.nats_url, system.stack.home / "views.sqlite")
+
+
+async def test_a_worker_is_killed(run: Run) -> None:
+    worker, other = run.system.workers
+    worker.kill()
+    assert await run.in_the_middle()
+    assert other.alive
+    await run.until_done(150)
+    worker.start()
+
+
+async def test_a_shard_is_killed(run: Run) -> None:
+    await kill_actor(run, "ShardHost")
+    await kill_actor(run, "ShardHost")
+    await assert_each_job_ran_once(run)
+
+
+async def test_the_reader_of_the_batch_is_killed(run: Run) -> None:
+    await kill_actor(run, "ReaderHost.run")
+    await run.until_done(100)
+    await kill_actor(run, "ReaderHost.run")
+    await assert_each_job_ran_once(run)
+
+
+async def test_nats_server_is_killed(run: Run) -> None:
+    run.stack.services["nats-server"].kill()
+    run.stack.restart("nats-server")
+    assert await run.in_the_middle()
+
+
+async def test_the_gateway_is_killed(run: Run) -> None:
+    run.stack.services["gateway"].kill()
+    run.stack.restart("gateway")
+    assert await run.in_the_middle()
+    await assert_each_job_ran_once(run)
+
+
+async def test_the_projections_are_killed(run: Run) -> None:
+    run.stack.services["projections"].kill()
+    assert await run.in_the_middle()
+    run.stack.restart("projections")
+    await assert_each_job_ran_once(run)
+
+
+async def kill_actor(run: Run, role: str) -> None:
+    """Kill an actor's process, and wait until there is another."""
+    [pid] = await pids(run, role, lambda found: len(found) == 1)
+    os.kill(pid, signal.SIGKILL)
+    assert await run.in_the_middle()
+    await pids(run, role, lambda found: bool(found) and pid not in found)
+
+
+async def pids(run: Run, role: str, holds: Callable[[list[int]], bool]) -> list[int]:
+    async def look() -> list[int]:
+        return run.stack.actor_pids(role)
+
+    return await until(look, holds)
+
+
+async def assert_each_job_ran_once(run: Run) -> None:
+    """Check that nothing was run again: workers and server were there all the time."""
+    await until(run.view, lambda view: view.status == "completed")
+    counts: Any = run.runs()
+    assert set(counts.values()) == {1}
+    assert len(counts) == JOBS

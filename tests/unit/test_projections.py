@@ -1,0 +1,449 @@
+"""Events folded into tables and read as views, in memory."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.base import Refusal
+from events.batch import (
+    BatchAdvanced,
+    BatchCompleted,
+    BatchDetails,
+    BatchFailed,
+    BatchOpened,
+    BatchSealed,
+    FileFailed,
+    FileFault,
+    FileFinished,
+    FileFound,
+    JobsCounted,
+    Position,
+)
+from events.catalog import encode
+from events.jetstream.log import Recorded
+from events.job import (
+    JOB,
+    CancelJob,
+    JobAttemptFailed,
+    JobCancelled,
+    JobFailed,
+    JobProgressed,
+    JobQueued,
+    JobScheduled,
+    JobStarted,
+    JobState,
+    JobSucceeded,
+    JobTimedOut,
+    ReleaseJob,
+    ScheduleJob,
+)
+from events.spec import Definition, SpecChanged, SpecRegistered
+from projections.tables import apply, create
+from projections.views import Views, fold
+from rota.errors import InvalidRequestError
+from rota.protocol import (
+    BatchView,
+    FailJob,
+    FileView,
+    JobDetails,
+    JobFault,
+    JobView,
+    Payload,
+    ProgressJob,
+    Result,
+    RetryPolicy,
+    Rows,
+    SpecView,
+    StartJob,
+    SucceedJob,
+)
+
+NOW = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+FAULT = JobFault("ValueError", "no such thing", "Traceback")
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def details(*, batch: str | None = None, **changes: Any) -> JobDetails:
+    rows = Rows(batch, "a.csv", 0, 0, 0, 1, Payload("rota.payload.x", 1, "")) if batch else None
+    known: dict[str, Any] = {"spec": "add", "queue": "sums", "params": msgspec.Raw(encode({"a": 1})), "rows": rows}
+    return JobDetails(**known | changes)
+
+
+def make(type_: Any, id_: str, version: int, at: datetime = NOW, **facts: Any) -> Any:
+    return type_(originator_id=id_, originator_version=version, at=at, **facts)
+
+
+def queued(id_: str = "j", version: int = 1, *, attempt: int = 1, at: datetime = NOW, **changes: Any) -> JobQueued:
+    return JobQueued(
+        originator_id=id_, originator_version=version, at=at, attempt=attempt, details=details(**changes)
+    )
+
+
+def ended(type_: Any, id_: str = "j", version: int = 2, *, attempt: int = 1, at: datetime = NOW) -> Any:
+    facts: dict[str, Any] = {"worker": "w", "started_at": NOW}
+    facts |= {"result": Result()} if type_ is JobSucceeded else {"fault": FAULT}
+    return make(type_, id_, version, at, attempt=attempt, **facts)
+
+
+def views(*events: Any) -> Views:
+    return fold(Recorded(sequence, event) for sequence, event in enumerate(events, start=1))
+
+
+def job(*events: Any) -> JobView:
+    view = views(*events).job("j")
+    assert view
+    return view
+
+
+def batch(*events: Any) -> BatchView:
+    view = views(*events).batch("b")
+    assert view
+    return view
+
+
+def test_a_queued_job_shows_what_it_was_scheduled_with() -> None:
+    assert job(queued(labels={"team": "blue"}, batch="b")) == JobView(
+        id="j",
+        spec="add",
+        queue="sums",
+        status="queued",
+        attempt=1,
+        params={"a": 1},
+        labels={"team": "blue"},
+        batch="b",
+        scheduled_at=NOW,
+        queued_at=NOW,
+    )
+
+
+def test_a_job_for_later_is_scheduled_until_its_time() -> None:
+    scheduled = make(JobScheduled, "j", 1, details=details(), run_at=after(60))
+
+    view = job(scheduled)
+    assert (view.status, view.attempt, view.run_at, view.queued_at) == ("scheduled", 0, after(60), None)
+
+    view = job(scheduled, queued(version=2, at=after(60.5)))
+    assert (view.status, view.attempt) == ("queued", 1)
+    assert (view.scheduled_at, view.run_at, view.queued_at) == (NOW, after(60), after(60.5))
+
+
+def test_a_running_job_shows_its_worker_and_progress() -> None:
+    started = make(JobStarted, "j", 2, after(2), attempt=1, worker="w", started_at=after(1))
+
+    view = job(queued(), started, make(JobProgressed, "j", 3, after(3), attempt=1, percent=40.0))
+
+    assert (view.status, view.worker, view.started_at, view.progress) == ("running", "w", after(1), 40.0)
+
+
+def test_a_job_that_is_over_at_once_has_its_start_and_end_from_one_event() -> None:
+    view = job(
+        queued(), make(JobSucceeded, "j", 2, after(2), attempt=1, worker="w", started_at=NOW, result=Result())
+    )
+
+    assert (view.status, view.worker, view.started_at, view.ended_at) == ("succeeded", "w", NOW, after(2))
+
+
+def test_a_failed_attempt_waits_with_its_fault_and_the_next_begins_afresh() -> None:
+    failed = make(
+        JobAttemptFailed,
+        "j",
+        3,
+        after(2),
+        attempt=1,
+        worker="w",
+        started_at=NOW,
+        fault=FAULT,
+        timed_out=False,
+        retry_at=after(10),
+    )
+    history = [queued(), make(JobProgressed, "j", 2, attempt=1, percent=40.0), failed]
+
+    view = job(*history)
+    assert (view.status, view.attempt, view.run_at, view.error) == ("scheduled", 1, after(10), FAULT)
+    assert (view.worker, view.started_at) == ("w", NOW)
+
+    view = job(*history, queued(version=4, attempt=2, at=after(10)))
+    assert (view.status, view.attempt, view.queued_at, view.error) == ("queued", 2, after(10), FAULT)
+    assert (view.worker, view.started_at, view.progress) == (None, None, None)
+    assert (view.scheduled_at, view.run_at) == (NOW, after(10))
+
+
+@pytest.mark.parametrize(("type_", "status"), [(JobFailed, "failed"), (JobTimedOut, "timed_out")])
+def test_a_job_that_failed_shows_its_fault(type_: Any, status: str) -> None:
+    view = job(queued(), ended(type_, at=after(2)))
+
+    assert (view.status, view.error, view.worker, view.ended_at) == (status, FAULT, "w", after(2))
+
+
+def test_a_cancelled_job_has_ended() -> None:
+    view = job(queued(), make(JobCancelled, "j", 2, after(2), attempt=1))
+
+    assert (view.status, view.ended_at) == ("cancelled", after(2))
+
+
+def test_a_time_without_a_zone_is_utc_and_every_microsecond_is_kept() -> None:
+    started_at = datetime(9999, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001 - what a worker may send
+    started = make(JobStarted, "j", 2, attempt=1, worker="w", started_at=started_at)
+
+    assert job(queued(), started).started_at == started_at.replace(tzinfo=UTC)
+
+
+def test_what_is_not_known_is_none() -> None:
+    empty = views()
+
+    assert (empty.job("j"), empty.batch("b"), empty.spec("add"), empty.specs()) == (None, None, None, [])
+    assert (empty.jobs().jobs, empty.jobs().next, empty.position()) == ([], None, 0)
+
+
+def test_jobs_are_listed_newest_first_page_by_page() -> None:
+    found = views(*(queued(f"j-{number}") for number in range(5)), ended(JobSucceeded, "j-0"))
+
+    pages = [found.jobs(limit=2)]
+    while pages[-1].next:
+        pages.append(found.jobs(limit=2, after=pages[-1].next))
+
+    assert [[view.id for view in page.jobs] for page in pages] == [["j-4", "j-3"], ["j-2", "j-1"], ["j-0"]]
+
+
+def test_a_page_that_is_just_full_is_the_last() -> None:
+    assert views(queued("j-0"), queued("j-1")).jobs(limit=2).next is None
+
+
+@pytest.mark.parametrize("cursor", ["", "zz", "-1", "1 OR 1", "f" * 16])
+def test_a_cursor_that_no_page_gave_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidRequestError, match="no cursor"):
+        views(queued()).jobs(after=cursor)
+
+
+FILTERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"status": "queued"}, ["other-spec", "other-queue", "member"]),
+    ({"status": "succeeded"}, ["done"]),
+    ({"status": "failed"}, ["failed"]),
+    ({"queue": "slow"}, ["other-queue"]),
+    ({"spec": "load"}, ["other-spec"]),
+    ({"batch": "b"}, ["member"]),
+    ({"status": "queued", "queue": "sums", "spec": "add"}, ["member"]),
+    ({"status": "running"}, []),
+    ({"queue": "nowhere"}, []),
+]
+
+
+def some_jobs() -> Views:
+    return views(
+        queued("done"),
+        queued("failed"),
+        queued("member", batch="b"),
+        queued("other-queue", queue="slow"),
+        queued("other-spec", spec="load"),
+        ended(JobSucceeded, "done"),
+        ended(JobFailed, "failed"),
+    )
+
+
+@pytest.mark.parametrize(("filters", "expected"), FILTERS)
+def test_jobs_are_filtered(filters: dict[str, Any], expected: list[str]) -> None:
+    assert [view.id for view in some_jobs().jobs(**filters).jobs] == expected
+
+
+@pytest.mark.parametrize("filters", [filters for filters, _ in FILTERS if filters != {"status": "succeeded"}])
+def test_no_filter_reads_all_jobs(filters: dict[str, Any]) -> None:
+    found = some_jobs()
+    queries: list[str] = []
+    found._connection.set_trace_callback(queries.append)
+
+    found.jobs(**filters)
+
+    found._connection.set_trace_callback(None)
+    plan = [row["detail"] for row in found._connection.execute(f"EXPLAIN QUERY PLAN {queries[0]}")]
+    assert len(plan) == 1
+    assert plan[0].startswith("SEARCH jobs USING INDEX jobs_by_"), plan
+
+
+def opened(*files: str) -> BatchOpened:
+    asked = BatchDetails(
+        spec="add",
+        queue="sums",
+        files=files,
+        rows_per_job=1000,
+        max_jobs_in_flight=10,
+        params=msgspec.Raw(encode({})),
+        labels={"team": "blue"},
+    )
+    return BatchOpened(originator_id="b", originator_version=1, at=NOW, details=asked)
+
+
+def test_a_batch_shows_its_files_as_they_are_read() -> None:
+    history = [
+        opened("a.csv", "b.csv", "c.csv"),
+        make(FileFound, "b", 2, file_index=0, size=700, file_version="v"),
+        make(BatchAdvanced, "b", 3, file_index=0, position=Position(), rows=1000, jobs=1),
+        make(FileFinished, "b", 4, file_index=0, rows=1500, jobs=2),
+        make(FileFound, "b", 5, file_index=1, size=None, file_version=None),
+        make(BatchAdvanced, "b", 6, file_index=1, position=Position(), rows=1000, jobs=1),
+    ]
+
+    assert batch(*history) == BatchView(
+        id="b",
+        spec="add",
+        status="reading",
+        files=[
+            FileView(path="a.csv", status="finished", size=700, rows=1500, jobs=2),
+            FileView(path="b.csv", status="reading", rows=1000, jobs=1),
+        ],
+        files_total=3,
+        rows=2500,
+        jobs={"total": 0},
+        opened_at=NOW,
+        labels={"team": "blue"},
+    )
+
+
+def test_a_batch_is_sealed_and_completed() -> None:
+    history = [
+        opened("a.csv"),
+        make(FileFinished, "b", 2, file_index=0, rows=0, jobs=0),
+        make(BatchSealed, "b", 3, after(1), rows=0, jobs=0),
+        make(JobsCounted, "b", 4, until=7, succeeded=0, failed=0),
+    ]
+
+    view = batch(*history)
+    assert (view.status, view.sealed_at, view.ended_at) == ("sealed", after(1), None)
+
+    view = batch(*history, make(BatchCompleted, "b", 5, after(2), succeeded=0, failed=0))
+    assert (view.status, view.sealed_at, view.ended_at) == ("completed", after(1), after(2))
+
+
+def failing(message: str) -> BatchView:
+    return batch(
+        opened("a.csv", "b.csv"),
+        make(BatchAdvanced, "b", 2, file_index=0, position=Position(), rows=1000, jobs=1),
+        make(FileFailed, "b", 3, file_index=0, fault=FileFault(message, line=1002)),
+        make(BatchFailed, "b", 4, after(1), reason=f"a.csv: {message}"),
+    )
+
+
+def test_a_batch_that_failed_names_the_place() -> None:
+    message = "a.csv, line 1002: 2 columns, not 3: 'x,y'"
+
+    view = failing(message)
+
+    assert (view.status, view.ended_at, view.rows, view.error) == ("failed", after(1), 1000, message)
+    assert view.files == [FileView(path="a.csv", status="failed", rows=1000, jobs=1, error=message)]
+
+
+def test_a_fault_that_does_not_name_the_file_gets_its_path() -> None:
+    assert failing("too long a row").error == "a.csv: too long a row"
+
+
+def test_a_file_can_fail_before_it_was_found() -> None:
+    view = batch(opened("a.csv"), make(FileFailed, "b", 2, file_index=0, fault=FileFault("a.csv is not there")))
+
+    assert view.files == [FileView(path="a.csv", status="failed", error="a.csv is not there")]
+
+
+def test_the_jobs_of_a_batch_are_counted_by_state() -> None:
+    view = batch(
+        opened("a.csv"),
+        *(queued(f"b_0-{number}", batch="b") for number in range(4)),
+        queued("of-another", batch="other"),
+        queued("alone"),
+        ended(JobSucceeded, "b_0-0"),
+        ended(JobSucceeded, "b_0-1"),
+        ended(JobFailed, "b_0-2"),
+    )
+
+    assert view.jobs == {"succeeded": 2, "failed": 1, "queued": 1, "total": 4}
+
+
+def test_a_spec_is_as_it_was_defined_last() -> None:
+    first = Definition(description="Adds.")
+    last = Definition("Adds two.", {"type": "object"}, "arrow", "sums", RetryPolicy(max_attempts=7), 30.0)
+    found = views(
+        make(SpecRegistered, "add", 1, definition=first),
+        make(SpecRegistered, "a", 1, definition=first),
+        make(SpecChanged, "add", 2, definition=last),
+    )
+
+    assert found.spec("add") == SpecView(
+        name="add",
+        description="Adds two.",
+        params_schema={"type": "object"},
+        rows="arrow",
+        queue="sums",
+        retry=RetryPolicy(max_attempts=7),
+        timeout_seconds=30.0,
+    )
+    assert [spec.name for spec in found.specs()] == ["a", "add"]
+
+
+JOBS = [f"j-{number}" for number in range(4)]
+
+
+def command(job_id: str, verb: str, attempt: int) -> Any:
+    facts: dict[str, Any] = {"id": job_id, "attempt": attempt, "worker": "w"}
+    retry = RetryPolicy(max_attempts=2, delay_seconds=attempt % 2)
+    match verb:
+        case "schedule":
+            asked = details(batch="b" if job_id < "j-2" else None, retry=retry)
+            return ScheduleJob(id=job_id, details=asked, run_at=after(60) if attempt == 2 else None)
+        case "release":
+            return ReleaseJob(id=job_id, attempt=attempt)
+        case "cancel":
+            return CancelJob(id=job_id)
+        case "start":
+            return StartJob(**facts, started_at=NOW)
+        case "progress":
+            return ProgressJob(**facts, percent=50)
+        case "succeed":
+            return SucceedJob(**facts, started_at=NOW, result=Result())
+        case _:
+            return FailJob(**facts, started_at=NOW, fault=FAULT, timed_out=verb == "time out")
+
+
+VERBS = ["schedule", "release", "cancel", "start", "progress", "succeed", "fail", "time out"]
+COMMANDS = st.lists(
+    st.builds(command, st.sampled_from(JOBS), st.sampled_from(["schedule", *VERBS]), st.sampled_from([1, 2])),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(COMMANDS, st.data())
+def test_views_agree_with_the_states_however_the_log_is_cut(commands: list[Any], data: st.DataObject) -> None:
+    states: dict[str, JobState | None] = {}
+    history: list[Any] = []
+    for one in commands:
+        state = states.get(one.id)
+        try:
+            happened = JOB.decide(state, one, NOW)
+        except Refusal:
+            continue
+        for event in happened:
+            state = JOB.evolve(state, event)
+        states[one.id] = state
+        history += happened
+
+    recorded = [Recorded(sequence, event) for sequence, event in enumerate(history, start=1)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(recorded)), max_size=5)))
+    connection = create()
+    for start, end in zip([0, *cuts], [*cuts, len(recorded)], strict=True):
+        apply(connection, recorded[start:end])
+    pieces, whole = Views(connection), fold(recorded)
+
+    known = {id_: state for id_, state in states.items() if state}
+    shown = {view.id: view for view in whole.jobs().jobs}
+    assert pieces.jobs() == whole.jobs()
+    assert {id_: (view.status, view.attempt) for id_, view in shown.items()} == {
+        id_: (state.status, state.attempt) for id_, state in known.items()
+    }
+    counted = Counter(state.status for state in known.values() if state.details.batch)
+    rows = connection.execute("SELECT status, count FROM batch_jobs WHERE count > 0").fetchall()
+    assert {row["status"]: row["count"] for row in rows} == counted
