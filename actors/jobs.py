@@ -1,18 +1,18 @@
-"""The role of jobs: timers for what is due later, and tidying after what has ended."""
+"""The role of jobs: timers for what is due later, and the withdrawal of what is cancelled."""
 
 import asyncio
 from collections.abc import Sequence
 
 from events.base import Event, Kind
 from events.jetstream.timers import set_timer
-from events.jetstream.topology import PAYLOADS, WORK
-from events.job import JobAttemptFailed, JobCancelled, JobEnded, JobScheduled, ReleaseJob
-from events.subjects import payload_subject, work_of
+from events.jetstream.topology import WORK
+from events.job import JobAttemptFailed, JobCancelled, JobScheduled, ReleaseJob
+from events.subjects import work_of
 from rota.jetstream import Connection
 
 
 class Jobs:
-    """Sets timers before, and removes the payloads of ended jobs after."""
+    """Sets timers, and withdraws work."""
 
     kind: Kind = "job"
 
@@ -34,9 +34,3 @@ class Jobs:
                     tasks.append(self._connection.purge(WORK, work_of(event.originator_id)))
         if tasks:
             await asyncio.gather(*tasks)
-
-    async def after(self, events: Sequence[Event]) -> None:
-        """Remove the rows of batch jobs that have ended."""
-        for event in events:
-            if isinstance(event, JobEnded) and event.batch:
-                await self._connection.purge(PAYLOADS, payload_subject(event.originator_id))

@@ -1,19 +1,19 @@
 """The batch reader: reads the files of one batch, cuts them into jobs, and follows the jobs to their end.
 
 Its progress is in the log: whoever takes over goes on after the last `batch.advanced`, and the jobs that it makes
-again have the ids that they had, so none is doubled. Payloads are stored before the jobs that need them, and jobs
-in one publish with the progress that counts them.
+again have the ids that they had, so none is doubled. Rows are stored before the jobs that need them, jobs before
+the progress that counts them. The rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended,
+and what is left when all jobs have.
 """
 
 import asyncio
 import logging
-import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
-from typing import TypeVar
 
-import pyarrow as pa
-
+from actors.ahead import ahead
 from actors.cutter import Slice, cut
 from actors.formats.block import BadRowError
 from actors.formats.registry import read
@@ -36,15 +36,20 @@ from events.jetstream.bus import Bus
 from events.jetstream.log import Follower, Log
 from events.jetstream.payloads import Payloads
 from events.job import ScheduleJob
-from events.subjects import aggregate_filter, ended_jobs_filter, payload_subject
-from rota.errors import NotFoundError, TooLargeError
+from events.subjects import (
+    ROWS_BLOCK,
+    aggregate_filter,
+    ended_jobs_filter,
+    rows_block_filter,
+    rows_filter,
+    rows_subject,
+)
+from rota.errors import NotFoundError, TooLargeError, UnavailableError
 from rota.jetstream import Connection, until_available
 from rota.protocol import ENDED_BATCH, JobDetails, Payload, Rows
 
-COUNT_SECONDS = 0.5
+TELL_SECONDS = 0.5
 CUTS_AHEAD = 2
-
-T = TypeVar("T")
 
 log = logging.getLogger("rota.reader")
 
@@ -64,6 +69,10 @@ class Reader:
         self._scheduled = 0
         self._ended = 0
         self._some_ended = asyncio.Event()
+        self._ended_of_block: Counter[tuple[int, int]] = Counter()
+        self._done = (0, 0)
+        """Rows and jobs of the file that is being read, as far as they are scheduled."""
+        self._told_at = time.monotonic()
 
     async def run(self) -> None:
         """Read and follow the batch until it has ended."""
@@ -71,7 +80,7 @@ class Reader:
         state: BatchState | None = None
         for recorded in history:
             state = evolve(state, recorded.event)  # type: ignore[arg-type] # a batch has only events of batches
-        if state is None or state.status in ENDED_BATCH:
+        if state is None:
             return
         self._scheduled, self._ended = state.jobs, state.jobs_ended
         after = max(state.counted_until, history[0].sequence)
@@ -84,32 +93,51 @@ class Reader:
                 reading.cancel()
                 with suppress(asyncio.CancelledError):
                     await reading
+        await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
 
     async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> None:
-        """Count the jobs that end, until the batch has ended."""
+        """Count the jobs that end, until the batch and all its jobs have ended."""
         succeeded, failed = state.succeeded, state.failed
-        counted = self._ended
-        loop = asyncio.get_running_loop()
-        counted_at = loop.time()
+        over = state.status in ENDED_BATCH
+        counted, counted_at = self._ended, time.monotonic()
         while True:
-            for message in await follower.take(timeout=COUNT_SECONDS):
-                _, _, kind, _, name, *_ = message.subject.split(".")
-                if kind == "job":
-                    succeeded, failed = (succeeded + 1, failed) if name == "succeeded" else (succeeded, failed + 1)
-                elif name in ENDED_BATCH:
-                    return
+            all_ended = reading.done() and self._ended >= self._scheduled
+            if over and all_ended:
+                return
+            if self._ended > counted and (all_ended or time.monotonic() - counted_at >= TELL_SECONDS):
+                counted, counted_at = self._ended, time.monotonic()
+                await self._send(
+                    CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
+                )
+            for message in await follower.take(timeout=TELL_SECONDS):
+                _, _, kind, id_, name, *_ = message.subject.split(".")
+                if kind == "batch":
+                    over = over or name in ENDED_BATCH
+                    continue
+                if name == "succeeded":
+                    succeeded += 1
+                else:
+                    failed += 1
+                await self._forget(id_)
             self._ended = succeeded + failed
             self._some_ended.set()
             if reading.done():
                 reading.result()
-            all_ended = reading.done() and self._ended >= self._scheduled
-            if self._ended > counted and (all_ended or loop.time() - counted_at >= COUNT_SECONDS):
-                counted, counted_at = self._ended, loop.time()
-                await self._send(
-                    CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
-                )
+
+    async def _forget(self, job: str) -> None:
+        """Note that a job has ended; remove the rows of its block when it was the last."""
+        file_index, _, index = job.rpartition("_")[2].partition("-")
+        block = (int(file_index), int(index) // ROWS_BLOCK)
+        self._ended_of_block[block] += 1
+        if self._ended_of_block[block] == ROWS_BLOCK:
+            del self._ended_of_block[block]
+            with suppress(UnavailableError):
+                # What is left because of this goes at the end of the batch.
+                await self._payloads.remove(rows_block_filter(self._batch, *block))
 
     async def _read_files(self, state: BatchState) -> None:
+        if state.status != "reading":
+            return
         for index, file in enumerate(state.files):
             if file.finished:
                 continue
@@ -125,12 +153,14 @@ class Reader:
             else:
                 continue
             log.info("batch %s fails: %s", self._batch, fault.message)
-            await self._send(FailFile(id=self._batch, file_index=index, fault=fault))
+            rows, jobs = self._done
+            await self._send(FailFile(id=self._batch, file_index=index, fault=fault, rows=rows, jobs=jobs))
             return
 
     async def _read_file(self, state: BatchState, index: int) -> None:
         details, progress = state.details, state.files[index]
         path = details.files[index]
+        self._done = (progress.rows, progress.jobs)
         source = self._sources().get(details.connection) if details.connection else None
         if details.connection and source is None:
             raise NotFoundError(f"The connection {details.connection} is not configured any more")
@@ -143,12 +173,11 @@ class Reader:
             blocks = read(details.format, file, details.options, progress.position)
             return cut(blocks, details.rows_per_job, rows=progress.rows, jobs=progress.jobs)
 
-        rows, jobs = progress.rows, progress.jobs
         async with aclosing(ahead(slices, CUTS_AHEAD)) as cuts:
             async for some in cuts:
                 await self._schedule(details, index, path, some)
-                rows, jobs = some[-1].first_row + some[-1].count, some[-1].index + 1
         await asyncio.to_thread(file.check_unchanged)
+        rows, jobs = self._done
         await self._send(FinishFile(id=self._batch, file_index=index, rows=rows, jobs=jobs))
 
     async def _schedule(self, details: BatchDetails, index: int, path: str, slices: list[Slice]) -> None:
@@ -160,21 +189,17 @@ class Reader:
                 await self._some_ended.wait()
                 continue
             some, slices = slices[:room], slices[room:]
-            await until_available(lambda some=some: self._payloads.put(self._bodies(index, some)))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            jobs = [self._job(details, index, path, one) for one in some]
-            last = some[-1]
-            progress = AdvanceFile(
-                id=self._batch,
-                file_index=index,
-                position=last.position,
-                rows=last.first_row + last.count,
-                jobs=last.index + 1,
-            )
-            await self._send(*jobs, progress)
+            bodies = [(rows_subject(self._batch, index, one.index), one.body) for one in some]
+            await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            await self._send(*[self._job(details, index, path, one) for one in some])
             self._scheduled += len(some)
-
-    def _bodies(self, index: int, slices: list[Slice]) -> list[tuple[str, pa.Buffer]]:
-        return [(payload_subject(batch_job_id(self._batch, index, one.index)), one.body) for one in slices]
+            last = some[-1]
+            rows, jobs = self._done = (last.first_row + last.count, last.index + 1)
+            if time.monotonic() - self._told_at >= TELL_SECONDS:
+                self._told_at = time.monotonic()
+                await self._send(
+                    AdvanceFile(id=self._batch, file_index=index, position=last.position, rows=rows, jobs=jobs)
+                )
 
     def _job(self, details: BatchDetails, index: int, path: str, one: Slice) -> ScheduleJob:
         id_ = batch_job_id(self._batch, index, one.index)
@@ -185,7 +210,7 @@ class Reader:
             index=one.index,
             first_row=one.first_row,
             count=one.count,
-            payload=Payload(payload_subject(id_), one.body.size, one.sha256),
+            payload=Payload(rows_subject(self._batch, index, one.index), one.body.size, one.sha256),
         )
         return ScheduleJob(
             id=id_,
@@ -202,38 +227,3 @@ class Reader:
 
     async def _send(self, *commands: AnyCommand) -> None:
         await until_available(lambda: self._bus.send(commands))
-
-
-async def ahead(make: Callable[[], Iterator[T]], limit: int) -> AsyncGenerator[T, None]:
-    """Run a blocking iterator in a thread, up to `limit` items ahead of who takes them."""
-    loop = asyncio.get_running_loop()
-    items: asyncio.Queue[T | BaseException | None] = asyncio.Queue(limit)
-    stopped = threading.Event()
-
-    def put(item: T | BaseException | None) -> None:
-        asyncio.run_coroutine_threadsafe(items.put(item), loop).result()
-
-    def run() -> None:
-        try:
-            for item in make():
-                put(item)
-                if stopped.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
-            put(error)
-        else:
-            put(None)
-
-    thread = asyncio.ensure_future(asyncio.to_thread(run))
-    try:
-        while (item := await items.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        while not thread.done():
-            # The thread may be waiting for room.
-            with suppress(asyncio.QueueEmpty):
-                items.get_nowait()
-            await asyncio.wait([thread], timeout=0.05)

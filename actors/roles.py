@@ -16,6 +16,3 @@ class Role(Protocol):
 
         So it must do no harm if the events are never stored.
         """
-
-    async def after(self, events: Sequence[Event]) -> None:
-        """Clean up after the events are stored; a crash before it loses it."""

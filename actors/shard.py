@@ -1,4 +1,4 @@
-"""The shard: takes commands of its partitions, decides, appends once, acknowledges, reacts.
+"""The shard: takes commands of its partitions, decides, appends once, acknowledges.
 
 It knows no kind of aggregate. Nothing is acknowledged before it is in the log. An aggregate is loaded when a
 command for it arrives, and kept in a bounded cache; the expected sequence of each append is the fence that makes
@@ -147,9 +147,9 @@ class Shard:
         by_kind: dict[Kind, list[Event]] = {}
         for append in appends:
             by_kind.setdefault(append.kind, []).extend(append.events)
-        reacting = [(self._roles[kind], events) for kind, events in by_kind.items() if kind in self._roles]
-        for role, events in reacting:
-            await role.before(events)
+        for kind, events in by_kind.items():
+            if role := self._roles.get(kind):
+                await role.before(events)
         sequences = await self._log.append(appends)
         for append, sequence in zip(appends, sequences, strict=True):
             identity = (append.kind, append.id)
@@ -157,8 +157,6 @@ class Shard:
             self._cache.move_to_end(identity)
         while len(self._cache) > CACHED_AGGREGATES:
             self._cache.popitem(last=False)
-        for role, events in reacting:
-            await role.after(events)
 
     def _decide(self, kind: Kind, state: Any, command: AnyCommand, now: datetime) -> list[Event]:
         try:

@@ -95,7 +95,7 @@ class Supervisor:
             else:
                 log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
                 fault = FileFault(f"Reading ended the process of its reader {MAX_DEATHS} times")
-                await Bus(self._connection).send([FailFile(id=batch, file_index=0, fault=fault)])
+                await Bus(self._connection).send([FailFile(id=batch, file_index=0, fault=fault, rows=0, jobs=0)])
         finally:
             lease.cancel()
             pull.free()

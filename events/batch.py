@@ -90,6 +90,8 @@ class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
 
     file_index: int
     fault: FileFault
+    rows: int
+    jobs: int
 
 
 class CountJobs(Command, frozen=True, kw_only=True, tag="batch.count_jobs"):
@@ -141,6 +143,8 @@ class FileFailed(Event, frozen=True, kw_only=True, tag="batch.file_failed"):
 
     file_index: int
     fault: FileFault
+    rows: int
+    jobs: int
 
 
 class BatchSealed(Event, frozen=True, kw_only=True, tag="batch.sealed"):
@@ -254,7 +258,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
         case FileFinished():
             return _with_file(state, event.file_index, finished=True, rows=event.rows, jobs=event.jobs)
         case FileFailed():
-            return state
+            return _with_file(state, event.file_index, rows=event.rows, jobs=event.jobs)
         case BatchSealed():
             return replace(state, status="sealed")
         case JobsCounted():
@@ -307,7 +311,14 @@ def _step(
             failed = BatchFailed(
                 originator_id=command.id, originator_version=state.version + 2, at=now, reason=reason
             )
-            return [FileFailed(file_index=index, fault=command.fault, **facts), failed]
+            return [
+                FileFailed(file_index=index,
+                    fault=command.fault,
+                    rows=max(command.rows, file.rows),
+                    jobs=max(command.jobs, file.jobs),
+                    **facts,),
+                failed,
+            ]
         case _:
             assert_never(command)
 

@@ -42,8 +42,8 @@ class Config(Struct, frozen=True, kw_only=True):
     port: Port = 8080
     shards: Annotated[int, Meta(ge=1, le=PARTITIONS)] = 1
     """Actors that share the partitions of commands."""
-    readers: Annotated[int, Meta(ge=1, le=1000)] = 4
-    """Batches that are read at a time."""
+    readers: Annotated[int, Meta(ge=1, le=1000)] = 16
+    """Batches that are read, or wait for their jobs, at a time."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
     """Largest request body that the gateway takes."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -4,7 +4,7 @@ rota.command.<kind>.<group>.<verb>          the server puts the partition betwee
 rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spec; ended jobs of a batch its id
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
-rota.payload.<id>
+rota.payload.<batch>.<file>.<block>.<index>   rows of a job; rota.payload.<job id>.result is a large result
 rota.timer.<kind>.<id>
 """
 
@@ -17,6 +17,8 @@ PARTITIONS = 16
 """How many lines commands are sorted into; it cannot be changed while commands wait."""
 
 PRIORITY = "normal"
+
+ROWS_BLOCK = 100
 
 
 def event_subject(event: Event) -> str:
@@ -66,9 +68,19 @@ def work_of(job: str) -> str:
     return f"rota.work.*.*.*.{job}"
 
 
-def payload_subject(job: str) -> str:
-    """Return where a job's rows are kept."""
-    return f"rota.payload.{job}"
+def rows_subject(batch: str, file_index: int, index: int) -> str:
+    """Return where the rows of a batch's job are kept."""
+    return f"rota.payload.{batch}.{file_index}.{index // ROWS_BLOCK}.{index}"
+
+
+def rows_block_filter(batch: str, file_index: int, block: int) -> str:
+    """Return what matches the rows of ROWS_BLOCK neighbouring jobs, so that they can be removed together."""
+    return f"rota.payload.{batch}.{file_index}.{block}.*"
+
+
+def rows_filter(batch: str) -> str:
+    """Return what matches the rows of all of a batch's jobs."""
+    return f"rota.payload.{batch}.*.*.*"
 
 
 def timer_subject(kind: Kind, id_: str) -> str:

@@ -76,7 +76,7 @@ def _finished(event: FileFinished, _: int) -> Row:
 
 
 def _file_failed(event: FileFailed, _: int) -> Row:
-    return (event.originator_id, event.file_index, "failed", None, None, None, event.fault.message)
+    return (event.originator_id, event.file_index, "failed", None, event.rows, event.jobs, event.fault.message)
 
 
 def _sealed(event: BatchSealed, _: int) -> Row:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from itertools import pairwise
 
 from msgspec import DecodeError
 
@@ -19,8 +18,8 @@ class Runner:
     """Keeps tables at the end of the log, from their position on.
 
     What comes together is one transaction, rows and position. So an event is folded once, whatever is killed
-    or delivered again, and if several runners share the tables. NATS may be away meanwhile. A log that ends
-    before the tables' position is another one: they are emptied and folded from its beginning.
+    or delivered again, and if several runners share the tables. NATS may be away meanwhile. If the log is not
+    the one that the tables are of, since NATS has lost its store, they are emptied and folded from its beginning.
     """
 
     def __init__(self, events: Log, tables: Tables) -> None:
@@ -47,24 +46,23 @@ class Runner:
 
     async def _follow(self, *, to_end: bool) -> bool:
         """Fold what comes. True when the end is reached; False when following has to begin again."""
+        if not await self._is_same_log():
+            await self._begin_again()
         end = await self._events.last_sequence()
-        if end < self._tables.position:
-            self._begin_again(end)
         if to_end and self._tables.position >= end:
             return True
         async with self._events.follow(after=self._tables.position) as follower:
             while True:
                 after = follower.position
                 messages = await follower.take()
-                sequences = [delivery(message).sequence for message in messages]
-                if any(later <= earlier for earlier, later in pairwise((after, *sequences))):
-                    # A follower never goes back, so the log has.
-                    self._begin_again(min(sequences))
+                places = [delivery(message) for message in messages]
+                if any(place.order == 1 for place in places) and not await self._is_same_log():
+                    # These are the first since NATS was away, and its store is not the one from before.
                     return False
                 recorded = [
-                    Recorded(sequence, event)
-                    for sequence, message in zip(sequences, messages, strict=True)
-                    if (event := _decode(sequence, message.subject, message.data))
+                    Recorded(place.sequence, event)
+                    for place, message in zip(places, messages, strict=True)
+                    if (event := _decode(place.sequence, message.subject, message.data))
                 ]
                 position = self._tables.advance(recorded, after=after, until=follower.position)
                 if position < follower.position:
@@ -73,13 +71,22 @@ class Runner:
                 if to_end and position >= end:
                     return True
 
-    def _begin_again(self, sequence: int) -> None:
-        log.warning(
-            "the log is at %d and the views at %d: it is another log, or has lost its end; the views are made anew",
-            sequence,
-            self._tables.position,
-        )
-        self._tables.clear()
+    async def _is_same_log(self) -> bool:
+        """Say whether the tables' position is one in the log as it is now."""
+        origin, end = await self._events.origin(), await self._events.last_sequence()
+        return self._tables.origin == origin and self._tables.position <= end
+
+    async def _begin_again(self) -> None:
+        origin = await self._events.origin()
+        if self._tables.position:
+            log.warning(
+                "the views stand at %d of a log made at %s, which is gone or has lost its end: "
+                "they are made anew from the log made at %s",
+                self._tables.position,
+                self._tables.origin,
+                origin,
+            )
+        self._tables.clear(origin)
 
 
 def _decode(sequence: int, subject: str, body: bytes) -> AnyEvent | None:

@@ -1,4 +1,4 @@
-"""The tables of all projections, and the position in the log that they stand for."""
+"""The tables of all projections, and the position in the log for which they stand."""
 
 import logging
 import sqlite3
@@ -20,8 +20,8 @@ SCHEMA_VERSION = 1
 PROJECTIONS = (BATCHES, JOBS, SPECS)
 FOLDS = {event: fold for projection in PROJECTIONS for event, fold in projection.folds.items()}
 SCHEMA = (
-    "CREATE TABLE log (position INTEGER NOT NULL)",
-    "INSERT INTO log VALUES (0)",
+    "CREATE TABLE log (origin TEXT NOT NULL, position INTEGER NOT NULL)",
+    "INSERT INTO log VALUES ('', 0)",
     *(statement for projection in PROJECTIONS for statement in projection.schema),
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -58,6 +58,11 @@ class Tables:
         return tables
 
     @property
+    def origin(self) -> str:
+        """The origin of the log whose events are in the tables; "" as long as none was named."""
+        return str(self._connection.execute("SELECT origin FROM log").fetchone()[0])
+
+    @property
     def position(self) -> int:
         """Sequence in the log up to which all events are in the tables."""
         return int(self._connection.execute("SELECT position FROM log").fetchone()[0])
@@ -85,9 +90,10 @@ class Tables:
         # All pages went through the write-ahead log, which would keep that size.
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def clear(self) -> None:
-        """Begin again before the first event."""
+    def clear(self, origin: str = "") -> None:
+        """Begin again before the first event of the log with this origin."""
         with closing(create()) as empty:
+            empty.execute("UPDATE log SET origin = ?", (origin,))
             empty.backup(self._connection)
 
     def close(self) -> None:

@@ -126,12 +126,15 @@ class _Parser:
         return "error"
 
     def _names_in(self, header: bytes) -> list[str]:
-        """Return the names in the header; one that comes twice gets a number."""
-        unique: list[str] = []
-        for name in next(self._rows(header), []):
-            count = unique.count(name) and sum(other == name or other.startswith(f"{name}_") for other in unique)
-            unique.append(f"{name}_{count + 1}" if count else name)
-        return unique
+        """Return the names in the header; one that comes twice gets a number that gives a name of its own."""
+        names = next(self._rows(header), [])
+        unique: dict[str, None] = {}
+        for name in names:
+            free, number = name, 2
+            while free in unique or (free != name and free in names):
+                free, number = f"{name}_{number}", number + 1
+            unique[free] = None
+        return list(unique)
 
     def _rows(self, body: bytes) -> Any:
         """Read rows the slow way, for the header and for messages."""

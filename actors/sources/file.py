@@ -5,7 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from http import HTTPStatus
 from typing import Any
+
+from aiohttp import ClientError
 
 from actors.sources.registry import file_system, full_path
 from events.config import Connection
@@ -146,10 +149,14 @@ def _translated(path: str, error: Exception) -> RotaError:
     """Turn what a file system raises into NotFoundError or SourceError, whose texts have no secrets."""
     if isinstance(error, RotaError):
         return error
+    # fsspec says "not found" of whatever befalls an HTTP request; its cause knows better.
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    status = getattr(cause or error, "status", None)
+    if isinstance(error, PermissionError) or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return NotFoundError(f"{path} may not be read with this connection")
+    if isinstance(cause, ClientError | TimeoutError) and status not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        error = cause
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{path} is not there")
-    if isinstance(error, PermissionError):
-        return NotFoundError(f"{path} may not be read with this connection")
     # Every file system has its own tree of errors, and the texts of some have URLs with secrets.
-    status = getattr(error, "status", None)
     return SourceError(f"{path} cannot be read: {type(error).__name__}" + (f" (status {status})" if status else ""))

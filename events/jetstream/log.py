@@ -103,6 +103,11 @@ class Log:
         info = await self._connection.call(f"STREAM.INFO.{self._stream}")
         return int(info["state"]["last_seq"])
 
+    async def origin(self) -> str:
+        """Return what tells this log from another one under its name: when its stream was made."""
+        info = await self._connection.call(f"STREAM.INFO.{self._stream}")
+        return str(info["created"])
+
     def follow(
         self, subjects: Sequence[str] = ("rota.event.>",), *, after: int = 0, headers_only: bool = False
     ) -> "Follower":

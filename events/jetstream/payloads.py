@@ -36,11 +36,6 @@ class Payloads:
             raise DamagedPayloadError(f"The payload {payload.subject} does not have its digest")
         return message.data
 
-    async def remove(self, payload: Payload) -> None:
-        """Remove a body, without waiting for it."""
-        await self._connection.purge(PAYLOADS, payload.subject)
-
-
-def claim(subject: str, body: bytes) -> Payload:
-    """Return the claim check for a body."""
-    return Payload(subject, len(body), hashlib.sha256(body).hexdigest())
+    async def remove(self, subjects: str) -> None:
+        """Remove all bodies on subjects that match, without waiting for it."""
+        await self._connection.purge(PAYLOADS, subjects)

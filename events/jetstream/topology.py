@@ -56,7 +56,7 @@ STREAMS: dict[str, dict[str, Any]] = {
             }
         ],
     },
-    # A job purges its payload when it ends; the age is for what was left over.
+    # The rows of a batch are removed as its jobs end; the age is for large results, and for what was left over.
     PAYLOADS: {
         "subjects": ["rota.payload.>"],
         "retention": "limits",

@@ -1,10 +1,12 @@
 """Rota's SDK: define jobs, run workers, schedule work and wait for it.
 
-import rota
+A function becomes a kind of job by a decorator:
 
-@rota.job
-async def add(a: int, b: int) -> int:
-return a + b
+    @rota.job
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+`rota worker MODULE` runs the jobs of a module; `rota.Client` schedules them and waits for their results.
 """
 
 import importlib

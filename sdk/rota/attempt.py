@@ -78,6 +78,12 @@ class Attempt:
             return self.failed(late, timed_out=True)
         except GiveUpError as error:
             return self.failed(error, final=True)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise
+            # Nobody cancelled this attempt: something that the handler waited for was cancelled.
+            return self.failed(error)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its job's failure
             return self.failed(error)
 

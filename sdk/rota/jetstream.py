@@ -34,6 +34,7 @@ TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 2.0
 PULL_EXPIRES_SECONDS = 30.0
 RETRY_SECONDS = 0.25
+DRAIN_SECONDS = 2.0
 # While the server is away, this much is kept to be sent when it is back.
 PENDING_BYTES = 64 * 1024 * 1024
 
@@ -317,8 +318,10 @@ class Pull:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        with suppress(nats.errors.Error):
-            await self._subscription.unsubscribe()
+        # What the server has sent by now is still received, so that its reader can give it back at once.
+        with suppress(nats.errors.Error, TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._subscription.drain()
 
     def free(self, places: int = 1) -> None:
         """Give places back: so many more messages may come."""
@@ -350,10 +353,13 @@ class Pull:
             self._ask_now.set()
 
     async def _heal(self, message: Msg) -> None:
-        reason = (message.headers or {}).get("Description", "")
+        headers = message.headers or {}
+        # 503: nobody answers for the consumer. What nats-py takes for its description is the next header line.
+        gone = headers.get("Status") == "503"
+        reason = "there is no such consumer" if gone else headers.get("Description", "")
         log.info("pull from %s interrupted: %s", self._next, reason)
         await asyncio.sleep(RETRY_SECONDS)
-        if self._recreate and ("Deleted" in reason or "No Responders" in reason or not reason):
+        if self._recreate and (gone or "Deleted" in reason):
             with suppress(RotaError):
                 await self._recreate()
 

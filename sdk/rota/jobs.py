@@ -1,10 +1,12 @@
 """Job definitions: a function becomes a kind of job, its annotations the schema of its params.
 
-@rota.job(queue="mail", retry=rota.RetryPolicy(max_attempts=5))
-async def send_mail(to: str, subject: str = "", *, context: rota.Context) -> str: ...
+    @rota.job(queue="mail", retry=rota.RetryPolicy(max_attempts=5))
+    async def send_mail(to: str, subject: str = "", *, context: rota.Context) -> str: ...
 
-@rota.job
-def load(rows: list[dict[str, Any]], table: str) -> int: ...      # or rows: pyarrow.Table
+    @rota.job
+    def load(rows: list[dict[str, Any]], table: str) -> int: ...
+
+A job with a parameter `rows` works on the rows of batches, as dicts or as a `pyarrow.Table`.
 """
 
 import inspect

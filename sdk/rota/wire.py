@@ -1,4 +1,4 @@
-"""nats-py's client, with two steps of its hot path done more cheaply.
+"""nats-py's client, with the steps of its hot path done more cheaply.
 
 A stored event has nine header lines. nats-py takes 3 us for each of them to publish it, and parses all of them in
 each message that comes, though hardly anybody asks for them. Measured with 500 messages a batch: 32 us a message by
@@ -12,8 +12,10 @@ import nats.aio.client
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, MaxPayloadError
+from nats.protocol.parser import Parser
 
 VERSION = b"NATS/1.0\r\n"
+LINE_END = b"\r\n"
 
 # Rows of batch jobs are about 100 KB; nats-py reads 32 KiB at a time.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 256 * 1024
@@ -56,8 +58,58 @@ class LazyHeaders(Mapping[str, str]):
         return True
 
 
+class WireParser(Parser):
+    """Cuts what the server sends into messages, copying each body once; the rest is the parent's."""
+
+    def reset(self) -> None:
+        """Forget what came so far; a new connection begins."""
+        super().reset()
+        self._parts: list[bytes] = []
+        self._missing = 0
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what came, and hand on the messages that are complete."""
+        if self._parts:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._parts)
+            self._parts = []
+        position = 0
+        while position < len(data):
+            end = data.find(LINE_END, position)
+            if end < 0:
+                self._keep(data[position:], 1)
+                return
+            line = data[position:end]
+            start = end + len(LINE_END)
+            if line.startswith((b"HMSG ", b"MSG ")):
+                # MSG <subject> <sid> [reply] <size>    HMSG <subject> <sid> [reply] <header size> <size>
+                words = line.split()
+                sized = 2 if line[:1] == b"H" else 1
+                stop = start + int(words[-1])
+                if stop + len(LINE_END) > len(data):
+                    self._keep(data[position:], stop + len(LINE_END) - len(data))
+                    return
+                body = start + int(words[-2]) if sized == 2 else start  # noqa: PLR2004 - see above
+                reply = words[3] if len(words) - sized == 4 else b""  # noqa: PLR2004 - see above
+                await self.nc._process_msg(int(words[2]), words[1], reply, data[body:stop], data[start:body])  # noqa: SLF001 - a parser is a part of its client
+                position = stop + len(LINE_END)
+            else:
+                await super().parse(data[position:start])
+                position = start
+
+    def _keep(self, rest: bytes, missing: int) -> None:
+        self._parts, self._missing = [rest], missing
+
+
 class WireClient(Client):
     """A NATS client that frames groups of messages itself, and parses headers when they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = WireParser(self)
 
     async def publish_many(self, messages: Sequence[Message], reply: str = "") -> None:
         """Publish messages as one write; each asks for its answer at `reply` if there is one."""

@@ -1,0 +1,147 @@
+"""Requests to the gateway, repeated while it cannot be reached, and its answers as values or errors."""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Iterable
+from io import BytesIO
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from rota.errors import BY_SLUG, InvalidRequestError, Problem, RotaError, UnavailableError
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+LONG_POLL_SECONDS = 30
+"""How long the gateway holds a question open until there is news; below what proxies usually cut off."""
+FIRST_PAUSE_SECONDS = 0.1
+
+T = TypeVar("T")
+Event = dict[str, Any]
+"""An event as JSON has it: `type`, `id`, `version`, `at`, `sequence`, and the fields of its type."""
+
+log = logging.getLogger("rota.client")
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """What the gateway says of an error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = ""
+    detail: str = ""
+    errors: list[Problem] = []
+
+
+class EventList(msgspec.Struct, frozen=True):
+    """Events of one job or batch, oldest first."""
+
+    events: list[Event]
+
+
+class Gateway:
+    """Requests to one gateway. They may all be repeated, and are while it cannot be reached.
+
+    A GET changes nothing, and a POST carries an Idempotency-Key of its own, so that what was done before its
+    answer was lost is not done again.
+    """
+
+    def __init__(self, url: str, patience_seconds: float) -> None:
+        self._url = url.rstrip("/")
+        self._shown = re.sub("//.*@", "//", self._url)
+        """The address without a password, for messages."""
+        self._patience_seconds = patience_seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Make ready for requests; nothing is sent yet."""
+        self._session = aiohttp.ClientSession()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session:
+            await self._session.close()
+        self._session = None
+
+    async def get(self, path: str, answer: type[T], **query: str | float | None) -> T:
+        """Ask, and return the answer; what is None is left out of the query."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return msgspec.json.decode(await self._patiently("GET", path, params=given), type=answer)
+
+    async def post(self, path: str, body: Any) -> bytes:
+        """Have something done, once; return the answer."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        return await self._patiently("POST", path, body=msgspec.json.encode(body), headers=headers)
+
+    async def follow(self, path: str, ends: Iterable[str] | None = None) -> AsyncGenerator[Event, None]:
+        """Yield all events there are; with `ends` go on as they happen, up to one of these types."""
+        after = 0
+        while True:
+            wait = LONG_POLL_SECONDS if ends else None
+            page = await self.get(f"{path}/events", EventList, after=after, wait=wait)
+            for event in page.events:
+                yield event
+                after = event["version"]
+                if ends and event["type"] in ends:
+                    return
+            if not ends and not page.events:
+                return
+
+    async def _patiently(self, method: str, path: str, **options: Any) -> bytes:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._patience_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._send(method, path, **options)
+            except UnavailableError as error:
+                if clock() + pause > deadline:
+                    raise
+                log.info("%s; trying again", error)
+                await asyncio.sleep(pause)
+                pause *= 2
+
+    async def _send(self, method: str, path: str, *, body: bytes = b"", **options: Any) -> bytes:
+        if self._session is None:
+            raise RuntimeError("The client is not open: use `async with rota.Client() as client`")
+        waits = options.get("params", {}).get("wait", 0)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS + waits, connect=CONNECT_SECONDS)
+        # aiohttp warns of large bodies that are bytes.
+        data = BytesIO(body) if body else None
+        try:
+            async with self._session.request(
+                method, self._url + path, data=data, timeout=timeout, **options
+            ) as response:
+                answer = await response.read()
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+            raise InvalidRequestError(
+                f"{self._shown} is not the address of a gateway: it is like {DEFAULT_URL}"
+            ) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UnavailableError(
+                f"No gateway answers at {self._shown}. Start one with ./scripts/up, or set ROTA_URL to its address."
+            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnavailableError(
+                f"The gateway at {self._shown} did not finish its answer ({type(error).__name__}); "
+                "whether it did what was asked is not known"
+            ) from error
+        if response.ok and response.content_type == "application/json":
+            return answer
+        raise self._refusal(response, answer)
+
+    def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> RotaError:
+        """Return the error that an answer stands for."""
+        if response.content_type == "application/problem+json":
+            document = msgspec.json.decode(body, type=ProblemDocument)
+            slug = re.split("[/:#]", document.type)[-1]
+            return BY_SLUG.get(slug, RotaError)(document.detail or document.title, problems=document.errors)
+        if response.status in {502, 503, 504}:  # from a proxy
+            return UnavailableError(f"The gateway behind {self._shown} cannot be reached ({response.status})")
+        return RotaError(
+            f"{response.url} answered {response.status} {response.reason} ({response.content_type}), "
+            "as no gateway of Rota does. Is the address right?"
+        )
