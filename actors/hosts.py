@@ -9,7 +9,8 @@ from actors.jobs import Jobs
 from actors.reader import Reader
 from actors.shard import Shard
 from events.config import Config
-from rota.jetstream import Connection
+from events.jetstream.topology import take_over
+from rota.jetstream import Connection, until_available
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -26,6 +27,7 @@ class ShardHost:
     async def run(self) -> None:
         """Own the partitions until `stop`."""
         async with await Connection.open(self._config.nats_url, name=f"shard {self._partitions[0]}") as connection:
+            await until_available(lambda: take_over(connection, self._partitions))
             self._shard = Shard(connection, self._partitions, [Jobs(connection)], lambda: datetime.now(UTC))
             await self._shard.run()
 

@@ -91,8 +91,7 @@ class Reader:
                 await self._follow(follower, state, reading)
             finally:
                 reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
+                await asyncio.wait([reading])
         await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
 
     async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> None:

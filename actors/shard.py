@@ -25,7 +25,7 @@ from events.jetstream.topology import COMMANDS, partition_consumer
 from events.job import ScheduleJob
 from events.subjects import kind_of
 from rota.errors import UnavailableError
-from rota.jetstream import ACK, MAX_BATCH, RETRY_SECONDS, Connection, Msg, Pull
+from rota.jetstream import ACK, MAX_BATCH, NAK, RETRY_SECONDS, Connection, Msg, Pull
 
 MESSAGES_PER_PARTITION = 128
 MAX_EVENTS_PER_COMMAND = 4
@@ -68,7 +68,7 @@ class Shard:
         self._stopping = False
 
     async def run(self) -> None:
-        """Work until `stop`; what was taken by then is finished."""
+        """Work until `stop`; what was taken by then is finished, and what came later is given back."""
         async with AsyncExitStack() as pulls:
             for partition in self._partitions:
                 await pulls.enter_async_context(self._pull(partition))
@@ -77,6 +77,9 @@ class Shard:
                 self._arrived.clear()
                 messages, self._inbox = self._inbox, []
                 await self._handle(messages)
+        for message, _ in self._inbox:
+            with suppress(UnavailableError):
+                await self._connection.send(message.reply, NAK)
 
     def stop(self) -> None:
         """Stop after the commands that are being worked on."""

@@ -10,6 +10,8 @@ from actors.system import Actor, ActorDiedError, ActorFailedError, System
 from events.batch import FailFile, FileFault
 from events.config import Config
 from events.jetstream.bus import Bus
+from events.jetstream.log import Log
+from events.jetstream.repository import load_state
 from events.jetstream.topology import EVENTS, READERS
 from events.subjects import PARTITIONS
 from rota.errors import UnavailableError
@@ -94,13 +96,22 @@ class Supervisor:
                     break
             else:
                 log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
-                fault = FileFault(f"Reading ended the process of its reader {MAX_DEATHS} times")
-                await Bus(self._connection).send([FailFile(id=batch, file_index=0, fault=fault, rows=0, jobs=0)])
+                await self._give_up(batch)
         finally:
             lease.cancel()
             pull.free()
         with suppress(UnavailableError):
             await self._connection.send(message.reply, NAK if self._stopping.is_set() else ACK)
+
+    async def _give_up(self, batch: str) -> None:
+        """Fail the file whose reading ends its readers: the first that is not finished."""
+        state, _ = await load_state(Log(self._connection), "batch", batch)
+        unfinished = [index for index, file in enumerate(state.files) if not file.finished]
+        if unfinished:
+            path = state.details.files[unfinished[0]]
+            fault = FileFault(f"{path}: reading it has ended the process of its reader {MAX_DEATHS} times")
+            fail = FailFile(id=batch, file_index=unfinished[0], fault=fault, rows=0, jobs=0)
+            await Bus(self._connection).send([fail])
 
     async def _keep_lease(self, message: Msg) -> None:
         while True:

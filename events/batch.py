@@ -43,7 +43,10 @@ class Position(Struct, frozen=True):
 
 
 class FileFault(Struct, frozen=True, omit_defaults=True):
-    """Why a file could not be read, and where; `line` counts from 1, `text` is what stands there."""
+    """Why a file could not be read, and where: `message` says it all, with the file's path.
+
+    `line` counts from 1, `text` is what stands there.
+    """
 
     message: str
     line: int | None = None
@@ -307,16 +310,20 @@ def _step(
         case FinishFile():
             return [FileFinished(file_index=index, rows=command.rows, jobs=command.jobs, **facts)]
         case FailFile():
-            reason = f"{state.details.files[index]}: {command.fault.message}"
             failed = BatchFailed(
-                originator_id=command.id, originator_version=state.version + 2, at=now, reason=reason
+                originator_id=command.id,
+                originator_version=state.version + 2,
+                at=now,
+                reason=command.fault.message,
             )
             return [
-                FileFailed(file_index=index,
+                FileFailed(
+                    file_index=index,
                     fault=command.fault,
                     rows=max(command.rows, file.rows),
                     jobs=max(command.jobs, file.jobs),
-                    **facts,),
+                    **facts,
+                ),
                 failed,
             ]
         case _:

@@ -36,7 +36,7 @@ TYPES: dict[str, pa.DataType] = {
 
 def read(file: SourceFile, options: CsvOptions, start: Position) -> Iterator[Block]:
     """Yield the rows from a position on, in blocks of a few megabytes."""
-    with closing(_cut(file.chunks(), options)) as blocks:
+    with closing(_cut(file.path, file.chunks(), options)) as blocks:
         head = next(blocks, b"")
         parser = _Parser(file.path, options, head)
         if start.offset == 0:
@@ -44,19 +44,20 @@ def read(file: SourceFile, options: CsvOptions, start: Position) -> Iterator[Blo
             start = Position(parser.header_bytes, 0, 1 + head.count(b"\n", 0, parser.header_bytes))
             yield from _parsed(parser, chain([body] if body else [], blocks), start)
             return
-    with closing(_cut(file.chunks(start.offset), options)) as blocks:
+    with closing(_cut(file.path, file.chunks(start.offset), options)) as blocks:
         yield from _parsed(parser, blocks, start)
 
 
 def _parsed(parser: "_Parser", bodies: Iterable[bytes], start: Position) -> Iterator[Block]:
     for body in bodies:
+        parser.check_quotes(body, start.line)
         table = parser.parse(body, start.line)
         if table.num_rows:
             yield Block(start, table)
         start = Position(start.offset + len(body), start.row + table.num_rows, start.line + body.count(b"\n"))
 
 
-def _cut(chunks: Generator[bytes, None, None], options: CsvOptions) -> Generator[bytes, None, None]:
+def _cut(path: str, chunks: Generator[bytes, None, None], options: CsvOptions) -> Generator[bytes, None, None]:
     """Cut bytes into blocks that end with a row: at a line's end that is not inside quotes."""
     quote = options.quote.encode()
     rest = b""
@@ -68,7 +69,9 @@ def _cut(chunks: Generator[bytes, None, None], options: CsvOptions) -> Generator
             while end and block.count(quote, 0, end) % 2:
                 end = block.rfind(b"\n", 0, end - 1) + 1
             if not end and len(block) > MAX_ROW_BYTES:
-                raise BadRowError(FileFault(f"A row is longer than {MAX_ROW_BYTES} bytes; is a quote not closed?"))
+                raise BadRowError(
+                    FileFault(f"{path}: a row is longer than {MAX_ROW_BYTES} bytes; is a quote not closed?")
+                )
             if end:
                 yield block[:end]
             rest = block[end:]
@@ -98,7 +101,7 @@ class _Parser:
         self._types = {name: TYPES[type_] for name, type_ in options.column_types.items()}
         if unknown := sorted(self._types.keys() - set(self.names)):
             known = ", ".join(self.names)
-            raise BadRowError(FileFault(f"column_types names {', '.join(unknown)}; the file has {known}"))
+            raise BadRowError(FileFault(f"{path}: column_types names {', '.join(unknown)}; it has {known}"))
         if body := head[self.header_bytes :]:
             inferred = self.parse(body, 1 + head.count(b"\n", 0, self.header_bytes))
             # A column that is empty so far may hold anything later.
@@ -122,12 +125,19 @@ class _Parser:
         except pa.ArrowInvalid as error:
             raise BadRowError(self._fault(str(error), body, line)) from error
 
+    def check_quotes(self, body: bytes, line: int) -> None:
+        """Raise BadRowError if the block, which then is the last, ends inside quotes: pyarrow takes it as it is."""
+        if body.count(self._options.quote.encode()) % 2:
+            line += body.count(b"\n", 0, body.rfind(self._options.quote.encode()))
+            message = f"{self._path}, line {line}: a quote is opened and never closed"
+            raise BadRowError(FileFault(message, line=line))
+
     def _on_invalid_row(self, _: object) -> str:
         return "error"
 
     def _names_in(self, header: bytes) -> list[str]:
         """Return the names in the header; one that comes twice gets a number that gives a name of its own."""
-        names = next(self._rows(header), [])
+        names: list[str] = next(self._rows(header), [])
         unique: dict[str, None] = {}
         for name in names:
             free, number = name, 2

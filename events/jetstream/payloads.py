@@ -1,6 +1,5 @@
 """Bodies too large for an event: kept apart, with size and digest in the event (claim check)."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ class Payloads:
         message = await self._connection.last(PAYLOADS, payload.subject)
         if message is None:
             raise NotFoundError(f"The payload {payload.subject} was removed")
-        if hashlib.sha256(message.data).hexdigest() != payload.sha256:
+        if not payload.fits(message.data):
             raise DamagedPayloadError(f"The payload {payload.subject} does not have its digest")
         return message.data
 

@@ -1,5 +1,6 @@
 """The streams and consumers that Rota needs, as data; made at start, or checked when they are there."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from events.subjects import PARTITIONS, partition_filter
@@ -143,6 +144,15 @@ async def ensure_consumer(connection: Connection, stream: str, config: dict[str,
     await connection.call(
         f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": {"name": name, **config}}
     )
+
+
+async def take_over(connection: Connection, partitions: Iterable[int]) -> None:
+    """Have all commands of the partitions handed out again that their owner before has not acknowledged.
+
+    Those come at once then, not when the time for their acknowledgement is over.
+    """
+    for partition in partitions:
+        await connection.call(f"CONSUMER.RESET.{COMMANDS}.{partition_consumer(partition)}")
 
 
 async def _ensure_stream(connection: Connection, name: str, config: dict[str, Any]) -> None:

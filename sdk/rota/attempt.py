@@ -1,7 +1,6 @@
 """One attempt of one job: from the message to the report."""
 
 import asyncio
-import hashlib
 import logging
 import traceback
 from concurrent.futures import Executor
@@ -119,7 +118,7 @@ class Attempt:
             limit = connection.client.max_payload - HEADROOM_BYTES
             if len(body) > limit:
                 raise GiveUpError(f"The result has {len(body)} bytes; the limit is {limit}")
-            payload = Payload(f"rota.payload.{self.work.id}.result", len(body), hashlib.sha256(body).hexdigest())
+            payload = Payload.of(f"rota.payload.{self.work.id}.result", body)
             await until_available(lambda: connection.publish(payload.subject, body))
             result = Result(payload=payload)
         return SucceedJob(started_at=self.started_at, result=result, **self._facts)
@@ -129,7 +128,7 @@ class Attempt:
         message = await until_available(lambda: connection.last(PAYLOADS, payload.subject))
         if message is None:
             raise GiveUpError(f"The rows at {payload.subject} were removed")
-        if hashlib.sha256(message.data).hexdigest() != payload.sha256:
+        if not payload.fits(message.data):
             raise GiveUpError(f"The rows at {payload.subject} do not have their digest")
         from pyarrow import ipc  # noqa: PLC0415 - an extra: only workers of batch jobs need it
 

@@ -316,12 +316,14 @@ class Pull:
         self._connection.on_reconnect.discard(self._restart)
         if self._task:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         # What the server has sent by now is still received, so that its reader can give it back at once.
         with suppress(nats.errors.Error, TimeoutError):
+            if not self._connection.client.is_connected:
+                await self._subscription.unsubscribe()
+                return
             async with asyncio.timeout(DRAIN_SECONDS):
-                await self._subscription.drain()
+                await self._subscription.drain()  # type: ignore[no-untyped-call] # nats-py has left out its types
 
     def free(self, places: int = 1) -> None:
         """Give places back: so many more messages may come."""

@@ -4,8 +4,9 @@ On NATS bodies are MessagePack, over HTTP they are JSON. Unknown fields are igno
 that an older worker understands a newer server, and refused over HTTP, so that a typing error is seen.
 """
 
+import hashlib
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -52,6 +53,15 @@ class Payload(Struct, frozen=True):
     subject: str
     size: int
     sha256: str
+
+    @classmethod
+    def of(cls, subject: str, body: bytes) -> Self:
+        """Return the claim check for a body."""
+        return cls(subject, len(body), hashlib.sha256(body).hexdigest())
+
+    def fits(self, body: bytes) -> bool:
+        """Say whether a body is the one that was stored."""
+        return hashlib.sha256(body).hexdigest() == self.sha256
 
 
 class Rows(Struct, frozen=True):

@@ -30,8 +30,7 @@ class Reporter:
     async def __aexit__(self, *_: object) -> None:
         await self._idle.wait()
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
 
     def report(self, report: Report, ack_subject: str = "") -> None:
         """Have a report stored soon, and then its job's message acknowledged if there is an ack subject."""

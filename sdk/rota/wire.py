@@ -5,12 +5,16 @@ each message that comes, though hardly anybody asks for them. Measured with 500 
 its own `publish`, 12 us here; 31 us to receive one, 15 us here. A job is two stored events and four deliveries.
 """
 
+import asyncio
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import nats.aio.client
+import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.protocol.parser import Parser
 
@@ -110,6 +114,7 @@ class WireClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = WireParser(self)
+        self._tokens = itertools.count()
 
     async def publish_many(self, messages: Sequence[Message], reply: str = "") -> None:
         """Publish messages as one write; each asks for its answer at `reply` if there is one."""
@@ -125,6 +130,25 @@ class WireClient(Client):
         self.stats["out_bytes"] += len(frames)
         await self._send_command(frames)
         await self._flush_pending()
+
+    async def _request_new_style(
+        self, subject: str, payload: bytes, timeout: float = 1, headers: dict[str, Any] | None = None
+    ) -> Msg:
+        """Ask and wait for the answer. nats-py's own way loses cancellations on Python 3.11 (asyncio.wait_for)."""
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        token = f"{next(self._tokens):x}"
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._resp_map[token] = answer
+        try:
+            inbox = f"{bytes(self._resp_sub_prefix or b'').decode()}{token}"
+            await self.publish(subject, payload, reply=inbox, headers=headers)
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError as error:
+            raise nats.errors.TimeoutError from error
+        finally:
+            self._resp_map.pop(token, None)
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         if headers and headers.startswith(VERSION):

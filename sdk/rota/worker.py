@@ -95,8 +95,7 @@ class Worker:
                 await self._stopping.wait()
             await self._finish()
             ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticker
+            await asyncio.wait([ticker])
 
     def stop(self) -> None:
         """Stop gracefully; a second time, give up what still runs at once."""
@@ -115,7 +114,7 @@ class Worker:
 
     async def _pull(self, spec: str, queue: str) -> Pull:
         """Return the flow of one queue's jobs of one spec."""
-        consumer = f"{queue}-{spec}"
+        consumer = f"{queue}:{spec}"  # no name has a colon
         config = {
             "name": consumer,
             "durable_name": consumer,
@@ -136,8 +135,8 @@ class Worker:
             self._waiting.append((message, pull))
             self._dispatch()
 
-        # As many again as can run wait here, so that none has to be asked for when one ends.
-        pull = Pull(self._connection, WORK, consumer, receive, credit=2 * self._concurrency, recreate=create)
+        # No more than can run: a job that waits here behind long ones could run elsewhere.
+        pull = Pull(self._connection, WORK, consumer, receive, credit=self._concurrency, recreate=create)
         return pull
 
     def _dispatch(self) -> None:

@@ -4,7 +4,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from events.base import Event
 from events.catalog import KINDS, decode_event
 from events.jetstream.log import Log, Recorded
 from projections.sqlite import connect_read_only, transaction
@@ -54,9 +53,8 @@ async def _whole(log: Log) -> list[Recorded]:
     recorded: list[Recorded] = []
     async with log.follow() as follower:
         while follower.position < end:
-            for message in await follower.take(timeout=10):
-                event: Event = decode_event(message.data)
-                recorded.append(Recorded(delivery(message).sequence, event))
+            messages = await follower.take(timeout=10)
+            recorded += [Recorded(delivery(message).sequence, decode_event(message.data)) for message in messages]
     return recorded
 
 

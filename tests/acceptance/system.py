@@ -1,4 +1,4 @@
-"""The whole of Rota as the tests see it: its processes, plain HTTP, the command line, and what must hold of a batch."""
+"""The whole of Rota as the tests see it: processes, HTTP, the command line, and what must hold of a batch."""
 
 import asyncio
 import json
@@ -108,14 +108,12 @@ class System:
 
 async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
     """Look again and again until it holds, and return what was seen."""
-    seen = None
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not holds(seen := await look()):
-                await asyncio.sleep(LOOK_SECONDS)
-            return seen
-    except TimeoutError:
-        raise AssertionError(f"it came to no more than {seen!r:.2000}") from None
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while not holds(seen := await look()):
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"it came to no more than {seen!r:.2000}")
+        await asyncio.sleep(LOOK_SECONDS)
+    return seen
 
 
 async def results(client: rota.Client, batch: str) -> dict[str, Any]:

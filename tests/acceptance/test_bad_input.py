@@ -30,7 +30,10 @@ def places(body: Any) -> dict[str, str]:
 
 
 async def test_an_unknown_spec_is_answered_with_the_nearest_names(http: Http) -> None:
-    for path, request in (("/schedule", {"spec": "talli"}), ("/batches", {"spec": "talli", "files": ["http://a/b"]})):
+    for path, request in (
+        ("/schedule", {"spec": "talli"}),
+        ("/batches", {"spec": "talli", "files": ["http://a/b"]}),
+    ):
         answer = await http.post(path, request)
         assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
         assert re.match("There is no spec talli; did you mean .*tally", places(answer.body)["#/spec"])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.kinds import __all__ as KINDS
+from tests.acceptance import kinds
 from tests.acceptance.system import Http, until
 
 
@@ -160,7 +160,7 @@ async def test_a_job_that_has_ended_cannot_be_cancelled(http: Http) -> None:
 
 async def test_specs_tell_what_jobs_there_are(http: Http) -> None:
     specs = {spec["name"]: spec for spec in (await http.get("/specs")).body["specs"]}
-    assert set(KINDS) <= set(specs)
+    assert set(kinds.__all__) <= set(specs)
     assert specs["add"]["params_schema"]["required"] == ["a", "b"]
     assert (specs["tally"]["rows"], specs["tally_dicts"]["rows"], specs["add"]["rows"]) == ("arrow", "dicts", None)
     assert (await http.get("/specs/stumble")).body == specs["stumble"]

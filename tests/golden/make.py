@@ -79,7 +79,11 @@ EVENTS: list[Event] = [
     BatchAdvanced(**facts("b", 3), file_index=0, position=Position(98_304, 2000, 2002), rows=2000, jobs=2),
     FileFinished(**facts("b", 4), file_index=0, rows=2500, jobs=3),
     FileFailed(
-        **facts("b", 5), file_index=1, fault=FileFault("line 7: 2 columns, not 3: 'x;y'", 7, "zip", "x;y")
+        **facts("b", 5),
+        file_index=1,
+        fault=FileFault("line 7: 2 columns, not 3: 'x;y'", 7, "zip", "x;y"),
+        rows=1000,
+        jobs=1,
     ),
     BatchSealed(**facts("b", 6), rows=5000, jobs=6),
     JobsCounted(**facts("b", 7), until=9001, succeeded=5, failed=1),

@@ -24,7 +24,7 @@ from events.config import Config
 from events.ids import keyed_group
 from events.jetstream.bus import Bus
 from events.jetstream.log import Append, Log
-from events.jetstream.payloads import Payloads, claim
+from events.jetstream.payloads import Payloads
 from events.jetstream.topology import STREAMS
 from events.job import JOB, CancelJob, ScheduleJob
 from events.spec import SPEC
@@ -33,7 +33,7 @@ from gateway.edge import EDGE
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.jetstream import Connection
-from rota.protocol import FailJob, JobFault, RegisterSpec, Result, RetryPolicy, SucceedJob
+from rota.protocol import FailJob, JobFault, Payload, RegisterSpec, Result, RetryPolicy, SucceedJob
 
 ROOT = Path(__file__).parents[2]
 MAX_BODY = 200_000
@@ -305,7 +305,7 @@ async def test_a_large_result_is_fetched_from_its_payload(rota: Rota) -> None:
     await rota.queue(id_)
     subject, body = f"rota.payload.{id_}.result", msgspec.msgpack.encode("x" * 100_000)
     await Payloads(rota.connection).put([(subject, body)])
-    await rota.succeed(id_, Result(payload=claim(subject, body)))
+    await rota.succeed(id_, Result(payload=Payload.of(subject, body)))
     status, answer = await rota.get(f"/jobs/{id_}/result")
     assert (status, answer["result"]) == (200, "x" * 100_000)
 
@@ -424,7 +424,7 @@ async def test_a_fault_of_the_gateway_shows_nothing_of_itself(rota: Rota, nats_u
 async def somebody_waits(rota: Rota) -> None:
     """Return when a request waits for news; there is no event to wait for instead."""
     async with asyncio.timeout(10):
-        while not rota.runner.app[EDGE]._waits:  # noqa: ASYNC110 - the gateway has no event for tests
+        while not rota.runner.app[EDGE]._waits:
             await asyncio.sleep(0.001)
 
 

@@ -172,9 +172,9 @@ def test_a_count_that_says_nothing_new_changes_nothing(until: int) -> None:
 
 
 def test_a_file_that_cannot_be_read_fails_the_batch() -> None:
-    assert decide(state_after(OPENED), FailFile(id="b", file_index=1, fault=FAULT), NOW) == [
-        FileFailed(**facts(2), file_index=1, fault=FAULT),
-        BatchFailed(**facts(3), reason=f"b.csv: {FAULT.message}"),
+    assert decide(state_after(OPENED), FailFile(id="b", file_index=1, fault=FAULT, rows=0, jobs=0), NOW) == [
+        FileFailed(**facts(2), file_index=1, fault=FAULT, rows=0, jobs=0),
+        BatchFailed(**facts(3), reason=FAULT.message),
     ]
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_read_fails_the_batch() -> None:
         count(90, 2),
         advance(5, 50, 700),
         FinishFile(id="b", file_index=0, rows=1, jobs=1),
-        FailFile(id="b", file_index=0, fault=FAULT),
+        FailFile(id="b", file_index=0, fault=FAULT, rows=0, jobs=0),
     ],
 )
 def test_a_failed_batch_stays_failed(late: BatchCommand) -> None:
@@ -212,10 +212,14 @@ commands: st.SearchStrategy[Any] = st.one_of(
         indexes,
         jobs_of,
     ),
-    st.builds(lambda index, jobs: FinishFile(id="b", file_index=index, rows=jobs * 10, jobs=jobs), indexes, jobs_of),
+    st.builds(
+        lambda index, jobs: FinishFile(id="b", file_index=index, rows=jobs * 10, jobs=jobs), indexes, jobs_of
+    ),
     st.builds(count, st.integers(1, 50), jobs_of, jobs_of),
 )
-failures = st.builds(FailFile, id=st.just("b"), file_index=indexes, fault=st.just(FAULT))
+failures = st.builds(
+    FailFile, id=st.just("b"), file_index=indexes, fault=st.just(FAULT), rows=st.just(0), jobs=st.just(0)
+)
 
 
 @given(st.lists(st.one_of(commands, commands, commands, failures), max_size=25))

@@ -25,9 +25,7 @@ def blocks(sizes: list[int], start: int = 0) -> Iterator[Block]:
         row += size
 
 
-def slices(
-    sizes: list[int], rows_per_job: int, *, start: int = 0, rows: int = 0, jobs: int = 0
-) -> list[Slice]:
+def slices(sizes: list[int], rows_per_job: int, *, start: int = 0, rows: int = 0, jobs: int = 0) -> list[Slice]:
     return [one for some in cut(blocks(sizes, start), rows_per_job, rows=rows, jobs=jobs) for one in some]
 
 

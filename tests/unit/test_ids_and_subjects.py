@@ -29,7 +29,9 @@ from events.subjects import (
     ended_jobs_filter,
     event_subject,
     partition_filter,
-    payload_subject,
+    rows_block_filter,
+    rows_filter,
+    rows_subject,
     timer_subject,
     work_filter,
     work_of,
@@ -168,5 +170,14 @@ def test_all_ids_are_single_tokens(time: int, random: bytes, file: int, index: i
     id_ = batch_job_id(new_group(time, random), file, index)
 
     assert TOKEN.fullmatch(id_)
-    assert payload_subject(id_).split(".") == ["rota", "payload", id_]
     assert timer_subject("job", id_).split(".") == ["rota", "timer", "job", id_]
+
+
+def test_rows_match_the_filters_of_their_block_and_their_batch_alone() -> None:
+    subject = rows_subject("b", 2, 1234)
+
+    assert matches(rows_block_filter("b", 2, 12), subject)
+    assert not matches(rows_block_filter("b", 2, 1), subject)
+    assert not matches(rows_block_filter("b", 1, 12), subject)
+    assert matches(rows_filter("b"), subject)
+    assert not matches(rows_filter("c"), subject)

@@ -66,8 +66,8 @@ def report(attempt: int = 1) -> dict[str, Any]:
     return {"id": "j", "attempt": attempt, "worker": "w"}
 
 
-def failure(attempt: int = 1, **how: bool) -> FailJob:
-    return FailJob(**report(attempt), started_at=STARTED, fault=FAULT, **how)
+def failure(attempt: int = 1, **how: Any) -> FailJob:
+    return FailJob(**report(attempt), **how, started_at=STARTED, fault=FAULT)
 
 
 def success(attempt: int = 1) -> SucceedJob:

@@ -325,7 +325,7 @@ def failing(message: str) -> BatchView:
     return batch(
         opened("a.csv", "b.csv"),
         make(BatchAdvanced, "b", 2, file_index=0, position=Position(), rows=1000, jobs=1),
-        make(FileFailed, "b", 3, file_index=0, fault=FileFault(message, line=1002)),
+        make(FileFailed, "b", 3, file_index=0, rows=1000, jobs=1, fault=FileFault(message, line=1002)),
         make(BatchFailed, "b", 4, after(1), reason=f"a.csv: {message}"),
     )
 
@@ -344,7 +344,10 @@ def test_a_fault_that_does_not_name_the_file_gets_its_path() -> None:
 
 
 def test_a_file_can_fail_before_it_was_found() -> None:
-    view = batch(opened("a.csv"), make(FileFailed, "b", 2, file_index=0, fault=FileFault("a.csv is not there")))
+    view = batch(
+        opened("a.csv"),
+        make(FileFailed, "b", 2, file_index=0, rows=0, jobs=0, fault=FileFault("a.csv is not there")),
+    )
 
     assert view.files == [FileView(path="a.csv", status="failed", error="a.csv is not there")]
 
