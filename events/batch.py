@@ -7,9 +7,9 @@ one that says nothing new has no effect.
 """
 
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Annotated, Any, assert_never
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
 from events.base import Aggregate, Command, Event, UnknownAggregateError
@@ -21,7 +21,7 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
 
     spec: Name
     queue: Name
-    files: tuple[str, ...]
+    files: Annotated[tuple[str, ...], Meta(min_length=1)]
     rows_per_job: int
     max_jobs_in_flight: int
     params: Raw

@@ -155,13 +155,18 @@ class JobState(Struct, frozen=True):
     attempt: int
     """The attempt that is queued or running, or was last; 0 before the first."""
     details: JobDetails
+    worker: str | None = None
+    """Who has told that it runs the attempt."""
 
 
 # Decisions
 
 
 def decide(state: JobState | None, command: JobCommand, now: datetime) -> list[Event]:
-    """Return what follows from the command; nothing if it was carried out before or comes too late."""
+    """Return what follows from the command; nothing if it was carried out before or comes too late.
+
+    Progress alone is recorded each time that it comes.
+    """
     if isinstance(command, ScheduleJob):
         return [] if state else [_first(command, now)]
     if state is None:
@@ -190,7 +195,7 @@ def evolve(state: JobState | None, event: JobEvent) -> JobState:
     status: JobStatus
     match event:
         case JobStarted():
-            status = "running"
+            return replace(state, version=event.originator_version, status="running", worker=event.worker)
         case JobProgressed():
             status = state.status
         case JobAttemptFailed():
@@ -253,6 +258,8 @@ def _cancel(state: JobState, command: CancelJob, now: datetime) -> list[Event]:
 def _report(state: JobState, report: StartJob | ProgressJob | SucceedJob | FailJob, now: datetime) -> list[Event]:
     match report:
         case StartJob():
+            if state.worker == report.worker:
+                return []
             return [
                 JobStarted(
                     originator_id=report.id,

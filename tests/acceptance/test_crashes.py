@@ -134,7 +134,7 @@ async def test_no_job_that_was_accepted_is_lost(system: System, client: rota.Cli
 
     async def schedule() -> None:
         for number in range(20):
-            accepted.append(await client.schedule("add", {"a": number, "b": 1}))
+            accepted.append(await client.schedule("add", {"a": number, "b": 1}))  # noqa: PERF401 - one by one
 
     scheduling = [asyncio.create_task(schedule()) for _ in range(10)]
 

@@ -31,7 +31,7 @@ from rota.jetstream import Connection
 from rota.jobs import Context, Job
 from rota.protocol import MAX_INLINE_BYTES, JobDetails, Payload, RetryPolicy, Rows
 from rota.worker import Worker
-from tests.integration.write_side import WAIT_SECONDS, WriteSide, claim, details, new_id, tags
+from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id, tags
 
 pytestmark = pytest.mark.usefixtures("shard")
 
@@ -428,7 +428,7 @@ async def test_a_job_whose_worker_was_lost_goes_to_another(write_side: WriteSide
         pass
     id_ = await write_side.schedule("lost_once")
     # Somebody takes the job and is never heard of again.
-    taken = await write_side.take(WORK, "default-lost_once")
+    taken = await write_side.take(WORK, "default:lost_once")
     assert taken.subject.endswith(id_)
 
     async with working(nats_url, lost_once, lease_seconds=0.5):

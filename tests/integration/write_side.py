@@ -1,7 +1,6 @@
 """What the tests of the write side share: commands in, events out, with real shards and a real NATS server."""
 
 import asyncio
-import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable
@@ -22,7 +21,7 @@ from events.jetstream.log import Log
 from events.job import ScheduleJob
 from events.subjects import PARTITIONS, aggregate_filter
 from rota.jetstream import Connection, Msg
-from rota.protocol import JobDetails, Payload, RetryPolicy
+from rota.protocol import JobDetails, RetryPolicy
 from scripts.stack import ROOT, Service, free_port, port_in_use, program
 
 WAIT_SECONDS = 20.0
@@ -36,10 +35,6 @@ def new_id() -> str:
 def details(spec: str = "add", params: Any = None, **others: Any) -> JobDetails:
     raw = msgspec.Raw(msgspec.msgpack.encode(params or {}))
     return JobDetails(**{"spec": spec, "queue": "default", "params": raw, "retry": ONCE, **others})
-
-
-def claim(subject: str, body: bytes) -> Payload:
-    return Payload(subject, len(body), hashlib.sha256(body).hexdigest())
 
 
 class WriteSide:
