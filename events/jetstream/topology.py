@@ -85,7 +85,7 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
                 "durable_name": partition_consumer(partition),
                 "filter_subject": partition_filter(partition),
                 "ack_policy": "explicit",
-                "ack_wait": 30 * SECOND,
+                "ack_wait": 10 * SECOND,
                 "max_ack_pending": 10_000,
             },
         )

@@ -78,11 +78,13 @@ async def test_an_unknown_connection_is_answered_with_the_nearest_names(http: Ht
     assert places(answer.body) == {"#/connection": "There is no connection lakes; did you mean lake?"}
 
 
-async def test_a_url_that_is_not_there_fails_its_batch(http: Http) -> None:
-    url = f"http://127.0.0.1:{free_port()}/orders.csv"
-    view = await http.ended_batch(await http.open_batch(spec="tally", files=[url]))
-    assert (view["status"], view["rows"], view["jobs"]["total"]) == ("failed", 0, 0)
-    assert view["error"] == f"{url} is not there"
+async def test_a_url_that_is_not_there_fails_its_batch(system: System, http: Http) -> None:
+    missing = f"{system.stack.url}/orders.csv"
+    unreachable = f"http://127.0.0.1:{free_port()}/orders.csv"
+    for url, reason in ((missing, "is not there"), (unreachable, "cannot be read: ClientConnectorError")):
+        view = await http.ended_batch(await http.open_batch(spec="tally", files=[url]))
+        assert (view["status"], view["rows"], view["jobs"]["total"]) == ("failed", 0, 0)
+        assert view["error"] == f"{url} {reason}"
 
 
 async def test_a_file_that_is_not_there_fails_its_batch(system: System, http: Http) -> None:

@@ -86,7 +86,7 @@ async def test_a_worker_is_killed(run: Run) -> None:
 async def test_a_shard_is_killed(run: Run) -> None:
     await kill_actor(run, "ShardHost")
     await kill_actor(run, "ShardHost")
-    # What it had in hand goes to the next one at once, not after the 30 s that it had for it.
+    # What it had in hand goes to the next one at once, not when its time to acknowledge is over.
     async with asyncio.timeout(20):
         await assert_each_job_ran_once(run)
 

@@ -50,11 +50,11 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def up(**variables: str) -> Iterator[Up]:
+def up(home: Path, **variables: str) -> Iterator[Up]:
     with subprocess.Popen(
         [sys.executable, "-m", "scripts.up"],
         cwd=ROOT,
-        env=os.environ | variables,
+        env=environment(home, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -69,8 +69,8 @@ def up(**variables: str) -> Iterator[Up]:
 async def test_it_stops_in_order_and_a_second_start_goes_on_where_it_was(tmp_path: Path) -> None:
     nats_port = str(free_port())
     nats_url = f"nats://127.0.0.1:{nats_port}"
-    variables = {"ROTA_HOME": str(tmp_path), "ROTA_NATS_PORT": nats_port, "ROTA_PORT": "0"}
-    with up(**variables) as first:
+    variables = {"ROTA_NATS_PORT": nats_port, "ROTA_PORT": "0"}
+    with up(tmp_path, **variables) as first:
         steps = re.findall(r"^  (\S+) +ready in", first.said, re.MULTILINE)
         assert steps == ["nats-server", "actors", "projections", "gateway"]
         [worker] = start_workers(1, nats_url, tmp_path, environment(tmp_path), module=kinds.__name__)
@@ -88,7 +88,7 @@ async def test_it_stops_in_order_and_a_second_start_goes_on_where_it_was(tmp_pat
         assert first.stop() == 0
         assert first.said.splitlines() == ["Rota stops ...", "Rota has stopped."]
         assert not port_in_use("127.0.0.1", int(nats_port))
-    with up(**variables) as second:
+    with up(tmp_path, **variables) as second:
         [worker] = start_workers(1, nats_url, tmp_path, environment(tmp_path), module=kinds.__name__)
         async with rota.Client(second.url) as client:
             assert await client.wait(late, timeout=20) == 42
