@@ -124,11 +124,13 @@ class WireClient(Client):
         for message in messages:
             if len(message.body) > self.max_payload:
                 raise MaxPayloadError
-            parts += (_head(message, reply), message.body, b"\r\n")
-        frames = b"".join(parts)
+            parts += (_head(message, reply), message.body, LINE_END)
+        size = sum(map(len, parts))
         self.stats["out_msgs"] += len(messages)
-        self.stats["out_bytes"] += len(frames)
-        await self._send_command(frames)
+        self.stats["out_bytes"] += size
+        # The transport joins what is pending, so that each body is copied once.
+        self._pending.extend(parts)
+        self._pending_data_size += size
         await self._flush_pending()
 
     async def _request_new_style(
