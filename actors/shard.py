@@ -25,11 +25,10 @@ from events.jetstream.topology import COMMANDS, partition_consumer
 from events.job import ScheduleJob
 from events.subjects import kind_of
 from rota.errors import UnavailableError
-from rota.jetstream import ACK, MAX_BATCH, NAK, RETRY_SECONDS, Connection, Msg, Pull
+from rota.jetstream import ACK, NAK, RETRY_SECONDS, Connection, Msg, Pull
 
 MESSAGES_PER_PARTITION = 128
-MAX_EVENTS_PER_COMMAND = 4
-COMMANDS_AT_ONCE = MAX_BATCH // MAX_EVENTS_PER_COMMAND
+COMMANDS_AT_ONCE = 500
 CACHED_AGGREGATES = 50_000
 LOADS_AT_ONCE = 32
 

@@ -21,6 +21,7 @@ LEASE_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
 STOP_SECONDS = 10.0
 MAX_DEATHS = 5
+MAX_IDLE = 4
 
 log = logging.getLogger("rota.supervisor")
 
@@ -34,7 +35,8 @@ class Supervisor:
         self._connection = connection
         self._shards: list[Actor] = []
         self._readers: dict[str, Actor] = {}
-        self._spare: Actor | None = None
+        self._idle: list[Actor] = []
+        """Readers that have a process and no batch."""
         self._reading: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -45,8 +47,8 @@ class Supervisor:
             asyncio.create_task(self._keep_shard([p for p in range(PARTITIONS) if p % count == index]))
             for index in range(count)
         ]
-        self._spare = self._spawn_reader()
-        await asyncio.gather(*(actor.call("pid") for actor in [*self._shards, self._spare]))
+        self._idle.append(self._spawn_reader())
+        await asyncio.gather(*(actor.call("pid") for actor in [*self._shards, *self._idle]))
 
         def receive(message: Msg) -> None:
             task = asyncio.create_task(self._keep_reader(message, pull))
@@ -84,12 +86,12 @@ class Supervisor:
         lease = asyncio.create_task(self._keep_lease(message))
         try:
             for _ in range(MAX_DEATHS):
-                actor, self._spare = self._spare or self._spawn_reader(), None
+                actor = self._idle.pop() if self._idle else self._spawn_reader()
                 self._readers[batch] = actor
                 done = await self._watched(actor, actor.call("run", batch))
                 del self._readers[batch]
-                if done and self._spare is None:
-                    self._spare = actor
+                if done and len(self._idle) < MAX_IDLE:
+                    self._idle.append(actor)
                 elif done:
                     actor.end()
                 if done or self._stopping.is_set():

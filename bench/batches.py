@@ -48,13 +48,14 @@ def floor(file: Path, rows: int, *, slices: bool) -> float:
 
 
 def peak_bytes(stack: Stack, *, reset: bool = False) -> int:
-    """Return the reader's peak of resident memory, in bytes, since it was reset."""
-    [pid] = stack.actor_pids("ReaderHost")
-    if reset:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    """Return the readers' peak of resident memory, in bytes, since it was reset."""
+    peaks = []
+    for pid in stack.actor_pids("ReaderHost"):
+        if reset:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        peaks += [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+    return max(peaks)
 
 
 async def measure(stack: Stack, store: Store, folder: Path, *, quick: bool) -> dict[str, tuple[str, list[float]]]:

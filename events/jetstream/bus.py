@@ -1,7 +1,8 @@
 """The way to the aggregates: commands into their stream, several senders in one publish."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from nats.aio.msg import Msg
 
@@ -17,7 +18,7 @@ HEADROOM_BYTES = 1024
 
 
 class Bus:
-    """Publishes commands; concurrent senders share one atomic publish (group commit)."""
+    """Publishes commands; concurrent senders share one write (group commit)."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -54,38 +55,44 @@ class Bus:
 
     async def _flush(self) -> None:
         while self._waiting:
-            batch, stored = self._take()
-            try:
-                await self._publish(batch)
-            except RotaError as error:
-                for future in stored:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for future in stored:
-                    if not future.done():
-                        future.set_result(None)
+            taken, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            # One message is all or nothing by itself.
+            single = [(messages, stored) for messages, stored in taken if len(messages) == 1]
+            if single:
+                await self._publish(
+                    lambda single=single: self._connection.publish_each([messages[0] for messages, _ in single]),  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                    [stored for _, stored in single],
+                )
+            for messages, stored in taken:
+                if len(messages) > 1:
+                    await self._publish(
+                        lambda messages=messages: self._connection.publish_all(messages),  # type: ignore[misc] # as above
+                        [stored],
+                    )
 
-    def _take(self) -> tuple[list[Message], list[asyncio.Future[None]]]:
-        batch, futures = self._waiting.pop(0)
-        batch, stored = list(batch), [futures]
-        while self._waiting and len(batch) + len(self._waiting[0][0]) <= MAX_BATCH:
-            messages, future = self._waiting.pop(0)
-            batch.extend(messages)
-            stored.append(future)
-        return batch, stored
-
-    async def _publish(self, batch: list[Message]) -> None:
-        deadline = asyncio.get_running_loop().time() + GIVE_UP_SECONDS
+    async def _publish(self, publish: Callable[[], Awaitable[Any]], stored: list[asyncio.Future[None]]) -> None:
+        """Publish, again while NATS does not answer, and tell the senders how it went."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + GIVE_UP_SECONDS
+        failure: RotaError | None = None
         while True:
             try:
-                await self._connection.publish_all(batch)
-            except UnavailableError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS)
+                await publish()
+            except UnavailableError as error:
+                if clock() < deadline:
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                failure = error
+            except RotaError as error:
+                failure = error
+            break
+        for future in stored:
+            if future.done():
+                continue
+            if failure:
+                future.set_exception(failure)
             else:
-                return
+                future.set_result(None)
 
 
 def _messages(commands: Sequence[AnyCommand]) -> list[Message]:

@@ -59,6 +59,18 @@ def cloud_event(event: Event) -> dict[str, str]:
     }
 
 
+def _messages(append: Append) -> list[Message]:
+    """Return an aggregate's new events as messages; the first expects what the decision knew of."""
+    fence = {
+        "Nats-Expected-Last-Subject-Sequence": str(append.expected),
+        "Nats-Expected-Last-Subject-Sequence-Subject": aggregate_filter(append.kind, append.id),
+    }
+    return [
+        Message(event_subject(event), encode(event), cloud_event(event) | (fence if position == 0 else {}))
+        for position, event in enumerate(append.events)
+    ]
+
+
 class Log:
     """The stream of all events."""
 
@@ -67,31 +79,29 @@ class Log:
         self._stream = stream
 
     async def append(self, appends: Sequence[Append]) -> list[int]:
-        """Store the events of several aggregates, all or none; return the last sequence of each aggregate.
+        """Store the events of several aggregates; return the last sequence of each aggregate.
 
-        An aggregate must not come twice, and there is room for MAX_BATCH events. Raises SequenceConflictError
-        if one of the aggregates has other events than was expected, UnavailableError if it is not known
-        whether the events were stored.
+        The events of one aggregate are stored all or none, those of different ones each by themselves. An
+        aggregate must not come twice. Raises SequenceConflictError if one of them has other events than was
+        expected, UnavailableError if it is not known which events were stored; load them then, and decide again.
         """
-        messages: list[Message] = []
-        lasts = []
-        for append in appends:
-            for position, event in enumerate(append.events):
-                headers = cloud_event(event)
-                if position == 0:
-                    headers["Nats-Expected-Last-Subject-Sequence"] = str(append.expected)
-                    headers["Nats-Expected-Last-Subject-Sequence-Subject"] = aggregate_filter(
-                        append.kind, append.id
-                    )
-                messages.append(Message(event_subject(event), encode(event), headers))
-            lasts.append(len(messages))
+        single = [append for append in appends if len(append.events) == 1]
+        several = [append for append in appends if len(append.events) > 1]
         try:
-            last = await self._connection.publish_all(messages)
+            stored = dict(
+                zip(
+                    (append.id for append in single),
+                    await self._connection.publish_each([_messages(append)[0] for append in single]),
+                    strict=True,
+                )
+            )
+            for append in several:
+                stored[append.id] = await self._connection.publish_all(_messages(append))
         except JetStreamError as error:
             if error.code in WRONG_LAST_SEQUENCE:
                 raise SequenceConflictError(str(error)) from error
             raise
-        return [last - len(messages) + count for count in lasts]
+        return [stored[append.id] for append in appends]
 
     async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
         """Return an aggregate's events, oldest first, that stand after a sequence."""

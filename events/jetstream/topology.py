@@ -63,7 +63,6 @@ STREAMS: dict[str, dict[str, Any]] = {
         "retention": "limits",
         "storage": "file",
         "allow_direct": True,
-        "max_msgs_per_subject": 1,
         "max_age": 30 * DAY,
     },
 }

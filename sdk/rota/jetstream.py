@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
+import msgspec
 import nats
 from msgspec import Struct
 from nats.aio.msg import Msg as Msg  # noqa: PLC0414 - for those who may not import nats
@@ -173,8 +174,7 @@ class Connection:
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
         """Publish into a stream; when it returns, the message is stored. Returns its sequence."""
-        reply = await self.request(subject, body, headers)
-        return int(_checked(subject, reply)["seq"])
+        return _stored(subject, await self.request(subject, body, headers))
 
     async def publish_all(self, messages: Sequence[Message]) -> int:
         """Store messages in one stream that has `allow_atomic`, all or none; return the sequence of the last.
@@ -202,31 +202,16 @@ class Connection:
             }
         return await self.publish(last.subject, last.body, headers or None)
 
-    async def publish_each(self, messages: Sequence[Message]) -> None:
-        """Store messages, each by itself, and wait until all are.
+    async def publish_each(self, messages: Sequence[Message]) -> list[int]:
+        """Store messages, each by itself but in one write; return their sequences when all are stored.
 
-        UnavailableError says that it is not known which of them are stored, JetStreamError that one was refused.
+        UnavailableError says that it is not known which of them are stored, JetStreamError that one was refused,
+        while others may be stored. For up to some hundred messages it is several times cheaper than
+        `publish_all`, which makes the server write each of them twice.
         """
-        inbox = self.client.new_inbox()
-        answers: list[Msg] = []
-        complete = asyncio.Event()
-
-        async def receive(answer: Msg) -> None:
-            answers.append(answer)
-            if len(answers) == len(messages):
-                complete.set()
-
-        subscription = await self.client.subscribe(inbox, cb=receive)
-        try:
-            with self._translated():
-                await self.client.publish_many(messages, inbox)
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await complete.wait()
-        finally:
-            with suppress(nats.errors.Error):
-                await subscription.unsubscribe()
-        for answer in answers:
-            _checked(messages[0].subject, answer)
+        with self._translated():
+            answers = await self.client.request_many(messages, TIMEOUT_SECONDS)
+        return [_stored(message.subject, answer) for message, answer in zip(messages, answers, strict=True)]
 
     async def last(self, stream: str, subject: str) -> Msg | None:
         """Return the last message that a stream with `allow_direct` has on a subject, or None."""
@@ -234,13 +219,42 @@ class Connection:
         return None if (reply.headers or {}).get("Status") == "404" else reply
 
 
+class ApiError(Struct, frozen=True):
+    """What JetStream says when it refuses."""
+
+    err_code: int = 0
+    description: str = "refused"
+
+
+class PubAck(Struct, frozen=True):
+    """What JetStream says when it has stored a message."""
+
+    seq: int = 0
+    error: ApiError | None = None
+
+
+_ack_decoder = msgspec.json.Decoder(PubAck)
+
+
+def _stored(subject: str, reply: Msg) -> int:
+    _check_answered(subject, reply)
+    ack = _ack_decoder.decode(reply.data)
+    if ack.error:
+        raise JetStreamError(subject, ack.error.err_code, ack.error.description)
+    return ack.seq
+
+
 def _checked(subject: str, reply: Msg) -> dict[str, Any]:
-    if not reply.data:  # "no responders": no stream takes the subject, or JetStream is not up yet
-        raise UnavailableError(f"Nobody answers on {subject}")
+    _check_answered(subject, reply)
     answer: dict[str, Any] = json.loads(reply.data)
     if error := answer.get("error"):
         raise JetStreamError(subject, error.get("err_code", 0), error.get("description", "refused"))
     return answer
+
+
+def _check_answered(subject: str, reply: Msg) -> None:
+    if not reply.data:  # "no responders": no stream takes the subject, or JetStream is not up yet
+        raise UnavailableError(f"Nobody answers on {subject}")
 
 
 async def until_available(attempt: Callable[[], Awaitable[T]]) -> T:

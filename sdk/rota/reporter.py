@@ -46,7 +46,7 @@ class Reporter:
                 # Each report may be a message of its own, since only jobs of one group share one.
                 group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 messages = _messages([report for report, _ in group])
-                await until_available(lambda messages=messages: self._connection.publish_all(messages))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                await until_available(lambda messages=messages: self._connection.publish_each(messages))  # type: ignore[misc] # mypy cannot infer a lambda with a default
                 for _, ack_subject in group:
                     if ack_subject:
                         # An ack that is lost only means that the job is handed out again, and ignored.

@@ -7,7 +7,8 @@ its own `publish`, 12 us here; 31 us to receive one, 15 us here. A job is two st
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, cast
 
 import nats.aio.client
@@ -108,6 +109,37 @@ class WireParser(Parser):
         self._parts, self._missing = [rest], missing
 
 
+class Answers:
+    """The answers to a group of requests, in its order."""
+
+    def __init__(self, count: int) -> None:
+        self.messages: list[Any] = [None] * count
+        self.complete = asyncio.Event()
+        self._left = count
+
+    def put(self, index: int, message: Msg) -> None:
+        """Take an answer."""
+        self.messages[index] = message
+        self._left -= 1
+        if not self._left:
+            self.complete.set()
+
+
+class Place(Struct, frozen=True):
+    """Where one answer goes; to nats-py it looks like a future that is never done."""
+
+    answers: Answers
+    index: int
+
+    def done(self) -> bool:
+        """Say that the answer may come: the client forgets this place when it has."""
+        return False
+
+    def set_result(self, message: Msg) -> None:
+        """Take the answer."""
+        self.answers.put(self.index, message)
+
+
 class WireClient(Client):
     """A NATS client that frames groups of messages itself, and parses headers when they are asked for."""
 
@@ -116,12 +148,12 @@ class WireClient(Client):
         self._ps = WireParser(self)
         self._tokens = itertools.count()
 
-    async def publish_many(self, messages: Sequence[Message], reply: str = "") -> None:
-        """Publish messages as one write; each asks for its answer at `reply` if there is one."""
+    async def publish_many(self, messages: Sequence[Message], replies: Iterable[str] = repeat("")) -> None:
+        """Publish messages as one write; each asks for its answer at its reply subject, if there is one."""
         if not self.is_connected:
             raise ConnectionClosedError
         parts: list[Any] = []
-        for message in messages:
+        for message, reply in zip(messages, replies, strict=False):
             if len(message.body) > self.max_payload:
                 raise MaxPayloadError
             parts += (_head(message, reply), message.body, LINE_END)
@@ -133,18 +165,41 @@ class WireClient(Client):
         self._pending_data_size += size
         await self._flush_pending()
 
+    async def request_many(self, messages: Sequence[Message], timeout: float) -> list[Msg]:
+        """Ask for an answer to each message, all in one write, and return the answers in the same order."""
+        if not messages:
+            return []
+        prefix = await self._inbox()
+        answers = Answers(len(messages))
+        tokens = [f"{next(self._tokens):x}" for _ in messages]
+        self._resp_map.update((token, Place(answers, index)) for index, token in enumerate(tokens))  # type: ignore[misc] # it is asked as a future is
+        try:
+            await self.publish_many(messages, [prefix + token for token in tokens])
+            async with asyncio.timeout(timeout):
+                await answers.complete.wait()
+        except TimeoutError as error:
+            raise nats.errors.TimeoutError from error
+        finally:
+            for token in tokens:
+                self._resp_map.pop(token, None)
+        return answers.messages
+
+    async def _inbox(self) -> str:
+        """Return what all reply subjects of this client begin with; a token follows."""
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        return bytes(self._resp_sub_prefix or b"").decode()
+
     async def _request_new_style(
         self, subject: str, payload: bytes, timeout: float = 1, headers: dict[str, Any] | None = None
     ) -> Msg:
         """Ask and wait for the answer. nats-py's own way loses cancellations on Python 3.11 (asyncio.wait_for)."""
-        if not self._resp_sub_prefix:
-            await self._init_request_sub()
+        prefix = await self._inbox()
         token = f"{next(self._tokens):x}"
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._resp_map[token] = answer
         try:
-            inbox = f"{bytes(self._resp_sub_prefix or b'').decode()}{token}"
-            await self.publish(subject, payload, reply=inbox, headers=headers)
+            await self.publish(subject, payload, reply=prefix + token, headers=headers)
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError as error:
