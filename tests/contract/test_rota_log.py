@@ -90,7 +90,7 @@ def test_the_state_is_the_one_that_the_actors_decide_from(app: RotaLog) -> None:
 
     decided_from, _ = app.loop.run(load_state(Log(app.loop.connection), "job", id_))
     assert app.state("job", id_) == decided_from
-    assert app.state("job", id_) == JobState(3, "succeeded", 1, DETAILS)
+    assert app.state("job", id_) == JobState(3, "succeeded", 1, DETAILS, "w")
 
 
 def test_the_state_at_an_earlier_version_can_be_seen(app: RotaLog) -> None:
