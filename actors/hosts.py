@@ -56,12 +56,15 @@ class ReaderHost:
 
     async def run(self, batch: str) -> None:
         """Carry a batch to its end, or until `stop`."""
+        # While NATS is away no reader is at fault; a new one goes on from the log.
+        self._running = asyncio.ensure_future(until_available(lambda: self._read(batch)))
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.result()
+
+    async def _read(self, batch: str) -> None:
         async with await Connection.open(self._config.nats_url, name=f"reader {batch}") as connection:
-            reader = Reader(connection, self._config.connections, batch)
-            self._running = asyncio.ensure_future(reader.run())
-            await asyncio.wait([self._running])
-            if not self._running.cancelled():
-                self._running.result()
+            await Reader(connection, self._config.connections, batch).run()
 
     async def stop(self) -> None:
         """Stop reading; the batch stays as it is for the next reader."""

@@ -1,8 +1,8 @@
 """The shard: takes commands of its partitions, decides, appends once, acknowledges.
 
 It knows no kind of aggregate. Nothing is acknowledged before it is in the log. An aggregate is loaded when a
-command for it arrives, and kept in a bounded cache; the expected sequence of each append is the fence that makes
-a second owner, or a stale cache, harmless.
+command for it arrives, and kept in a bounded cache. The expected sequence of each append is the fence that makes
+a second owner, or a stale cache, harmless; and that nothing is to be done is decided by what the log has alone.
 """
 
 import asyncio
@@ -128,6 +128,7 @@ class Shard:
     async def _attempt(self, commands: Sequence[AnyCommand], *, fresh: bool) -> None:
         staged = await self._entries(commands, fresh=fresh)
         appends: dict[Identity, Append] = {}
+        doubtful: set[Identity] = set()
         now = self._clock()
         for command in commands:
             kind = kind_of(command)
@@ -135,6 +136,8 @@ class Shard:
             entry = staged[identity]
             events = self._decide(kind, entry.state, command, now)
             if not events:
+                if not isinstance(command, MAKES):  # what exists in the cache exists in the log
+                    doubtful.add(identity)
                 continue
             append = appends.setdefault(identity, Append(kind, command.id, entry.sequence, []))
             append.events.extend(events)
@@ -142,7 +145,11 @@ class Shard:
             for event in events:
                 state = AGGREGATES[kind].evolve(state, event)
             staged[identity] = Entry(state, entry.sequence)
-        if appends:
+        # No append would tell that the cache is stale: what it decided to ignore is loaded and decided again.
+        cached = [identity for identity in doubtful if self._cache.pop(identity, None)]
+        if cached and not fresh:
+            await self._attempt(commands, fresh=False)
+        elif appends:
             await self._store(list(appends.values()), staged)
 
     async def _store(self, appends: list[Append], staged: dict[Identity, Entry]) -> None:

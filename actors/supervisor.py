@@ -48,6 +48,7 @@ class Supervisor:
             for index in range(count)
         ]
         self._idle.append(self._spawn_reader())
+        await asyncio.sleep(0)  # so that the tasks have spawned their shards
         await asyncio.gather(*(actor.call("pid") for actor in [*self._shards, *self._idle]))
 
         def receive(message: Msg) -> None:

@@ -37,6 +37,8 @@ class Config(Struct, frozen=True, kw_only=True):
     home: Path = Path(".rota")
     """Where data is kept: JetStream's store, the views, connections.toml."""
     nats_url: str = "nats://127.0.0.1:4222"
+    nats_port: Port = 4222
+    """Port of the server that `scripts/up` starts if no URL is given; 0 means a free one."""
     host: str = "127.0.0.1"
     """Where the gateway listens."""
     port: Port = 8080

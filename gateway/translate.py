@@ -21,6 +21,9 @@ from rota.protocol import MAX_INLINE_BYTES, BatchRequest, JobDetails, JobRequest
 MAX_KEYED = MAX_BATCH - 1
 """Jobs with a key in one list: each is a message of its own, the others are one together."""
 
+MAX_AHEAD = timedelta(days=3653)
+"""As far as delay_seconds may reach."""
+
 T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -57,6 +60,10 @@ def job_commands(
             if run_at:
                 faults.add(f"{place}/delay_seconds", "delay_seconds and run_at exclude each other")
             run_at = now + timedelta(seconds=request.delay_seconds)
+        if run_at and run_at > now + MAX_AHEAD:
+            faults.add(f"{place}/run_at", f"run_at is more than {MAX_AHEAD.days} days ahead")
+        if run_at and run_at <= now:
+            run_at = None
         if request.key:
             id_ = keyed_group("job", spec.name, request.key)
             keyed += 1

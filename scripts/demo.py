@@ -7,12 +7,13 @@ for each 1,000 rows on two workers, then a few single jobs. Ends with status 0 o
 import argparse
 import asyncio
 import math
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.rows < 1:
         parser.error("--rows must be at least 1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind then either
     with ExitStack() as stack:
         home = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rota-demo-", ignore_cleanup_errors=True))
@@ -52,19 +54,18 @@ def main() -> int:
         console.print(f"[bold]Rota demo[/]: {options.rows:,} rows, in {home}")
         store = stack.enter_context(_store(home / "s3"))
         (home / "connections.toml").write_text(store.connection("demo"))
-        rota_stack = stack.enter_context(Stack(home, nats_port=0, port=0, step=_show))
+        rota_stack = stack.enter_context(
+            Stack(home, nats_port=0, port=0, environment={"RAY_TMPDIR": str(home)}, step=_show)
+        )
         workers = start_workers(2, rota_stack.nats_url, home, rota_stack.environment)
         for worker in workers:
             stack.callback(worker.stop)
         agrees = asyncio.run(_run(rota_stack.url, store, options.rows))
         if options.keep:
-            console.print(f"\nGateway {rota_stack.url}   NATS {rota_stack.nats_url}   S3 {store.endpoint}")
-            console.print("Running until Ctrl-C.")
-            try:
-                while True:
-                    time.sleep(3600)
-            except KeyboardInterrupt:
-                pass
+            with suppress(KeyboardInterrupt):
+                console.print(f"\n  Gateway  {rota_stack.url}\n  NATS     {rota_stack.nats_url}")
+                console.print(f"  S3       {store.endpoint}\n\nRunning until Ctrl-C.")
+                signal.pause()
     return 0 if agrees else 1
 
 

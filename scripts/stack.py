@@ -81,10 +81,12 @@ class Service:
         """Wait until a condition holds while the process lives."""
         deadline = time.monotonic() + START_SECONDS
         while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            ended = self.process.poll() is not None
+            if ended or time.monotonic() > deadline:
                 self.kill()
+                what = "did not start" if ended else f"was not ready within {START_SECONDS:.0f} s"
                 last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise StartError(f"{self.name} did not start: {' '.join(last) or 'see ' + str(self._log)}")
+                raise StartError(f"{self.name} {what}: {' '.join(last) or 'see ' + str(self._log)}")
             time.sleep(0.02)
 
     @property
@@ -94,6 +96,8 @@ class Service:
 
     def stop(self) -> bool:
         """End it by SIGTERM; say whether it ended in time and without an error."""
+        if not hasattr(self, "process"):  # its log could not be opened, or its program is missing
+            return False
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         try:

@@ -39,8 +39,8 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     stack = Stack(
         Path(config.home),
-        nats_url=os.environ.get("ROTA_NATS_URL"),
-        nats_port=int(os.environ.get("ROTA_NATS_PORT", "4222")),
+        nats_url=os.environ.get("ROTA_NATS_URL") or None,
+        nats_port=config.nats_port,
         host=config.host,
         port=config.port,
         step=show,

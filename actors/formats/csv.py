@@ -68,8 +68,11 @@ def _cut(path: str, chunks: Generator[bytes, None, None], options: CsvOptions) -
             block = rest + chunk
             end = block.rfind(b"\n") + 1
             # An odd number of quotes before a line's end means that the line goes on inside a value.
-            while end and _count(block, quote, end) % 2:
-                end = block.rfind(b"\n", 0, end - 1) + 1
+            odd = _count(block, quote, end) % 2
+            while end and odd:
+                before = block.rfind(b"\n", 0, end - 1) + 1
+                odd ^= block.count(quote, before, end) % 2
+                end = before
             if not end and len(block) > MAX_ROW_BYTES:
                 raise BadRowError(
                     FileFault(f"{path}: a row is longer than {MAX_ROW_BYTES} bytes; is a quote not closed?")
@@ -166,7 +169,7 @@ class _Parser:
                     name = self.names[index]
                     type_ = re.search(r"conversion error to ([^:]+):", reason)
                     message = (
-                        f"{self._path}, line {first}, column {name}: {value[1]!r} is no "
+                        f"{self._path}, line {first}, column {name}: {value[1][:SHOWN_CHARACTERS]!r} is no "
                         f"{type_[1] if type_ else 'value'}; the option column_types can make the column a string"
                     )
                     return FileFault(message, line=first, column=name, text=value[1][:SHOWN_CHARACTERS])

@@ -90,18 +90,18 @@ class Log:
         try:
             stored = dict(
                 zip(
-                    (append.id for append in single),
+                    ((append.kind, append.id) for append in single),
                     await self._connection.publish_each([_messages(append)[0] for append in single]),
                     strict=True,
                 )
             )
             for append in several:
-                stored[append.id] = await self._connection.publish_all(_messages(append))
+                stored[append.kind, append.id] = await self._connection.publish_all(_messages(append))
         except JetStreamError as error:
             if error.code in WRONG_LAST_SEQUENCE:
                 raise SequenceConflictError(str(error)) from error
             raise
-        return [stored[append.id] for append in appends]
+        return [stored[append.kind, append.id] for append in appends]
 
     async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
         """Return an aggregate's events, oldest first, that stand after a sequence."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rota.errors import GiveUpError, RotaError
+from rota.errors import GiveUpError
 from rota.jetstream import Connection, until_available
 from rota.jobs import Context, Job
 from rota.protocol import (
@@ -28,6 +28,7 @@ from rota.protocol import (
 PAYLOADS = "ROTA_PAYLOADS"
 HEADROOM_BYTES = 1024
 TRACEBACK_CHARACTERS = 4000
+MESSAGE_CHARACTERS = 4000
 LONG = timedelta(seconds=1)
 """A job that is over before this has no start of its own in the log; its last event tells it."""
 
@@ -57,7 +58,7 @@ class Attempt:
         try:
             rows = await self._rows(connection, details.rows.payload) if details.rows else None
             arguments = self._job.arguments(details.params, rows, self._context)
-        except (msgspec.MsgspecError, RotaError, ImportError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - rows that Python cannot hold raise what they like
             return self.failed(error, final=True)
         limit = asyncio.timeout(details.timeout_seconds)
         try:
@@ -102,7 +103,9 @@ class Attempt:
         """Return the report of a failure."""
         lines = traceback.format_exception(error) if error.__traceback__ else []
         fault = JobFault(
-            type=type(error).__name__, message=str(error), traceback="".join(lines)[-TRACEBACK_CHARACTERS:]
+            type=type(error).__name__,
+            message=_told(str(error)[:MESSAGE_CHARACTERS]),
+            traceback=_told("".join(lines)[-TRACEBACK_CHARACTERS:]),
         )
         log.info("job %s failed in attempt %d: %s: %s", self.work.id, self.work.attempt, fault.type, fault.message)
         return FailJob(started_at=self.started_at, fault=fault, timed_out=timed_out, final=final, **self._facts)
@@ -136,4 +139,10 @@ class Attempt:
         return table if self._job.spec.rows == "arrow" else table.to_pylist()
 
     def _note_progress(self, percent: float, message: str) -> None:
-        self._progress = (percent, message)
+        # Checked here, where it fails this job alone: a report that cannot be read would take others with it.
+        self._progress = (float(percent), _told(str(message)[:MESSAGE_CHARACTERS]))
+
+
+def _told(text: str) -> str:
+    """Return a text as it can be sent: file names, for one, may have what is no UTF-8."""
+    return text.encode(errors="replace").decode()

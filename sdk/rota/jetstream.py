@@ -314,13 +314,14 @@ class Pull:
         self._asked = 0
         self._recreate = recreate
         self._heard = 0.0
+        self._generation = 0
         self._ask_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._inbox = self._connection.client.new_inbox()
         self._subscription = await self._connection.client.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
         self._connection.on_reconnect.add(self._restart)
         self._task = asyncio.create_task(self._run(), name=f"pull {self._next}")
@@ -349,14 +350,23 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
         self._restart()
 
+    @property
+    def _reply(self) -> str:
+        return f"{self._inbox}.{self._generation}"
+
     def _restart(self) -> None:
+        # What the server still says of earlier requests must not be taken for news of the next ones: a consumer
+        # that is deleted to be made again would be deleted again for ever.
+        self._generation += 1
         self._asked = 0
         self._ask_now.set()
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = asyncio.get_running_loop().time()
         # What is delivered has an ack subject; what the server says of the request itself has none.
         status = None if message.reply.startswith("$JS.ACK.") else (message.headers or {}).get("Status", "")
+        if status is not None and message.subject != self._reply:
+            return
+        self._heard = asyncio.get_running_loop().time()
         if status is None:
             self._asked = max(0, self._asked - 1)
             self._credit -= 1
@@ -392,7 +402,7 @@ class Pull:
                     "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
                 }
                 with suppress(UnavailableError):
-                    await self._connection.send(self._next, json.dumps(body).encode(), reply=self._inbox)
+                    await self._connection.send(self._next, json.dumps(body).encode(), reply=self._reply)
                     self._asked += want
                     self._heard = max(self._heard, loop.time())
             # asyncio.wait_for of Python 3.11 loses a cancellation that comes together with the event.
@@ -403,4 +413,4 @@ class Pull:
                 if self._recreate:
                     with suppress(RotaError):
                         await self._recreate()
-                self._asked = 0
+                self._restart()

@@ -1,15 +1,20 @@
 """Reports of a worker, grouped: what gathers while one publish is under way is the next."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Self
 
 import msgspec
 
 from rota.errors import RotaError
-from rota.jetstream import ACK, MAX_BATCH, Connection, Message, until_available
+from rota.jetstream import ACK, MAX_BATCH, RETRY_SECONDS, Connection, Message
 from rota.protocol import Report
 
+MESSAGE_BYTES = 1024 * 1024
+"""Reports that share a message take no more than this; one alone is always smaller."""
+
+log = logging.getLogger("rota.worker")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -45,8 +50,7 @@ class Reporter:
             while self._waiting:
                 # Each report may be a message of its own, since only jobs of one group share one.
                 group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                messages = _messages([report for report, _ in group])
-                await until_available(lambda messages=messages: self._connection.publish_each(messages))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                await self._store(_messages([report for report, _ in group]))
                 for _, ack_subject in group:
                     if ack_subject:
                         # An ack that is lost only means that the job is handed out again, and ignored.
@@ -54,10 +58,32 @@ class Reporter:
                             await self._connection.send(ack_subject, ACK)
             self._idle.set()
 
+    async def _store(self, messages: list[Message]) -> None:
+        while True:
+            try:
+                await self._connection.publish_each(messages)
+            except RotaError as error:
+                # Away, or without room: the jobs stay leased until their reports are stored.
+                log.warning("%s; reporting again", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
 
 def _messages(reports: list[Report]) -> list[Message]:
-    groups: dict[str, list[Report]] = {}
+    groups: dict[str, list[list[msgspec.Raw]]] = {}
+    room: dict[str, int] = {}
     for report in reports:
+        body = msgspec.Raw(_encode(report))
         # What precedes the first "-" of an id decides its partition, and so which jobs may share a message.
-        groups.setdefault(report.id.partition("-")[0], []).append(report)
-    return [Message(f"rota.command.job.{group}.report", _encode(members)) for group, members in groups.items()]
+        group = report.id.partition("-")[0]
+        room[group] = room.get(group, 0) - len(body)
+        if room[group] < 0:
+            groups.setdefault(group, []).append([])
+            room[group] = MESSAGE_BYTES - len(body)
+        groups[group][-1].append(body)
+    return [
+        Message(f"rota.command.job.{group}.report", _encode(bodies))
+        for group, parts in groups.items()
+        for bodies in parts
+    ]

@@ -154,9 +154,11 @@ class WireClient(Client):
             raise ConnectionClosedError
         parts: list[Any] = []
         for message, reply in zip(messages, replies, strict=False):
-            if len(message.body) > self.max_payload:
+            head = _head(message, reply)
+            # The server counts the headers, and closes the connection of who sends more.
+            if len(head) + len(message.body) > self.max_payload:
                 raise MaxPayloadError
-            parts += (_head(message, reply), message.body, LINE_END)
+            parts += (head, message.body, LINE_END)
         size = sum(map(len, parts))
         self.stats["out_msgs"] += len(messages)
         self.stats["out_bytes"] += size

@@ -68,7 +68,8 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._stop_seconds = stop_seconds
         self._waiting: deque[tuple[Msg, Pull]] = deque()
-        self._running: dict[str, Held] = {}
+        self._running: dict[tuple[str, int], Held] = {}
+        """By job and attempt: the next attempt may come while one whose lease ran out still runs."""
         self._stopping = asyncio.Event()
 
     async def run(self, *, signals: bool = True) -> None:
@@ -143,7 +144,7 @@ class Worker:
         while self._waiting and len(self._running) < self._concurrency and not self._stopping.is_set():
             message, pull = self._waiting.popleft()
             work = _decoder.decode(message.data)
-            if held := self._running.get(work.id):
+            if held := self._running.get((work.id, work.attempt)):
                 # The lease ran out while this process was busy, and the job came back to it.
                 held.message = message
                 pull.free()
@@ -151,7 +152,7 @@ class Worker:
             count = delivery(message).count
             held = Held(Attempt(work, self._jobs[work.details.spec], self.name, count), message)
             held.task = asyncio.create_task(self._work(held, count, pull), name=f"job {work.id}")
-            self._running[work.id] = held
+            self._running[work.id, work.attempt] = held
 
     async def _work(self, held: Held, count: int, pull: Pull) -> None:
         try:
@@ -165,7 +166,7 @@ class Worker:
             # Cancelled for everybody; or given up since the worker stops, and then another one gets it.
             await self._send(held.message, NAK if self._stopping.is_set() else ACK)
         finally:
-            del self._running[held.attempt.work.id]
+            del self._running[held.attempt.work.id, held.attempt.work.attempt]
             pull.free()
             self._dispatch()
 
@@ -191,10 +192,11 @@ class Worker:
                     await self._send(message, IN_PROGRESS)
 
     async def _on_cancelled(self, message: Msg) -> None:
-        held = self._running.get(message.subject.split(".")[3])
-        if held and held.task:
-            log.info("job %s was cancelled", held.attempt.work.id)
-            held.task.cancel()
+        job = message.subject.split(".")[3]
+        for (id_, _), held in self._running.items():
+            if id_ == job and held.task:
+                log.info("job %s was cancelled", job)
+                held.task.cancel()
 
     async def _finish(self) -> None:
         for message, _ in self._waiting:

@@ -223,3 +223,20 @@ async def test_a_follower_loses_and_doubles_nothing_though_nats_is_killed(tmp_pa
 
     assert seen == written
     assert sequences == list(range(1, total + 1))
+
+
+async def test_a_follower_is_made_again_once_however_often_it_is_told_that_its_consumer_is_gone(
+    write_side: WriteSide,
+) -> None:
+    async with write_side.log.follow(after=await write_side.log.last_sequence()) as follower:
+        first = follower._name
+        for _ in range(3):  # as many requests as were waiting while NATS was away
+            gone = "$JS.API.CONSUMER.MSG.NEXT.ROTA_EVENTS.gone"
+            await write_side.connection.send(gone, b"1", reply=follower._pull._reply)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while follower._name == first:
+                await asyncio.sleep(0.01)
+        second = follower._name
+        assert await follower.take(timeout=2) == []
+
+        assert follower._name == second

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.shard import COMMANDS_AT_ONCE, Shard
 from events.batch import AdvanceFile, BatchDetails, OpenBatch, Position
@@ -13,7 +14,7 @@ from events.ids import group_of, member
 from events.jetstream.log import Append
 from events.jetstream.repository import load_state
 from events.jetstream.topology import COMMANDS, WORK, prepare
-from events.job import CancelJob, JobQueued, JobScheduled, JobStarted, ReleaseJob, ScheduleJob
+from events.job import CancelJob, JobAttemptFailed, JobQueued, JobScheduled, JobStarted, ReleaseJob, ScheduleJob
 from events.subjects import work_of
 from rota.jetstream import Connection
 from rota.protocol import FailJob, JobFault, Result, RetryPolicy, SucceedJob
@@ -259,3 +260,28 @@ async def test_a_shard_can_be_stopped_while_nats_is_away(tmp_path: Path) -> None
             await asyncio.to_thread(server.kill)
             while connection.client.is_connected:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_stale_cache_that_decides_nothing_is_loaded_again(write_side: WriteSide, shard: Shard) -> None:
+    id_ = await write_side.schedule(retry=RetryPolicy(max_attempts=2, delay_seconds=0))
+    [queued] = await write_side.until(id_, "job.queued")
+    _, sequence = await load_state(write_side.log, "job", id_)
+    now = datetime.now(UTC)
+    by_another = JobAttemptFailed(
+        originator_id=id_,
+        originator_version=2,
+        at=now,
+        attempt=1,
+        worker="w",
+        started_at=now,
+        fault=JobFault("ValueError", "no"),
+        timed_out=False,
+        retry_at=now,
+    )
+    assert isinstance(queued, JobQueued)
+    again = replace(queued, originator_version=3, attempt=2)
+    await write_side.log.append([Append("job", id_, sequence, [by_another, again])])
+
+    await write_side.send(SucceedJob(**report(id_, attempt=2), result=Result()))
+
+    assert tags(await write_side.until(id_, "job.succeeded"))[-2:] == ["job.queued", "job.succeeded"]

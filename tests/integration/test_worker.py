@@ -466,3 +466,48 @@ async def test_a_job_with_details_that_a_worker_does_not_know_is_run(write_side:
     await run(write_side, nats_url, labelled, labels={"team": "x"}, queue="default")
 
     assert found[0].labels == {"team": "x"}
+
+
+async def test_reports_of_one_group_that_are_large_together_are_all_stored(
+    write_side: WriteSide, nats_url: str
+) -> None:
+    count, go = 200, asyncio.Event()
+
+    @rota.job
+    async def large() -> bytes:
+        await go.wait()
+        return b"x" * (MAX_INLINE_BYTES - 100)
+
+    group = new_id().partition("-")[0]
+    ids = [f"{group}-{index}" for index in range(count)]
+    async with working(nats_url, large, concurrency=count) as worker:
+        await write_side.send(*(ScheduleJob(id=id_, details=details("large")) for id_ in ids))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(worker._running) < count:
+                await asyncio.sleep(0.01)
+        go.set()
+        for id_ in (ids[0], ids[-1]):
+            await write_side.until(id_, "job.succeeded")
+
+
+@pytest.mark.parametrize("text", ["\udce9", "x" * 9_000_000])
+async def test_any_text_of_a_failure_can_be_told(write_side: WriteSide, nats_url: str, text: str) -> None:
+    @rota.job
+    async def breaks() -> None:
+        raise ValueError(text)
+
+    event = await run(write_side, nats_url, breaks)
+
+    assert isinstance(event, JobFailed)
+    assert event.fault.type == "ValueError"
+
+
+async def test_progress_that_is_no_number_fails_the_job_alone(write_side: WriteSide, nats_url: str) -> None:
+    @rota.job
+    async def vague(context: Context) -> None:
+        context.progress("half")  # type: ignore[arg-type] # what a handler without types may do
+
+    event = await run(write_side, nats_url, vague)
+
+    assert isinstance(event, JobFailed)
+    assert event.fault.type == "ValueError"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Generator
 from datetime import date, datetime
 from typing import Any, cast
@@ -267,3 +268,12 @@ def test_a_quote_that_is_never_closed_is_a_bad_row() -> None:
     found = fault('a,b\n1,x\n2,"y\n3,z\n')
 
     assert (found.line, found.message) == (3, "people.csv, line 3: a quote is opened and never closed")
+
+
+def test_a_quote_that_is_never_closed_is_found_in_one_pass_over_the_lines() -> None:
+    text = 'a,b\n1,5" pipe\n' + "2,x\n" * 500_000
+    started = time.perf_counter()
+
+    assert fault(text, chunk_bytes=4 * 1024 * 1024).line == 2
+
+    assert time.perf_counter() - started < 10

@@ -114,6 +114,21 @@ def test_a_delay_and_a_time_exclude_each_other() -> None:
     assert places(caught.value) == {"#/delay_seconds": "delay_seconds and run_at exclude each other"}
 
 
+@pytest.mark.parametrize("run_at", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-05:00"])
+def test_a_time_that_is_too_far_ahead_is_refused(run_at: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        commands({"spec": "add", "params": {"a": 1}, "run_at": run_at})
+
+    assert list(places(caught.value)) == ["#/run_at"]
+
+
+@pytest.mark.parametrize("run_at", ["0001-01-01T00:00:00+05:00", "2000-01-01T00:00:00Z"])
+def test_a_time_that_has_passed_means_at_once(run_at: str) -> None:
+    [command] = commands({"spec": "add", "params": {"a": 1}, "run_at": run_at})
+
+    assert command.run_at is None
+
+
 def test_all_that_is_wrong_in_a_list_is_told_at_once() -> None:
     specs = Specs(KNOWN.found, ["add", "load"])
     with pytest.raises(InvalidRequestError) as caught:
