@@ -3,7 +3,7 @@
 Its progress is in the log: whoever takes over goes on after the last `batch.advanced`, and the jobs that it makes
 again have the ids that they had, so none is doubled. Rows are stored before the jobs that need them, jobs before
 the progress that counts them. The rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended,
-and what is left when all jobs have.
+and what is left when the batch has completed; what is left of a failed one goes by its age.
 """
 
 import asyncio
@@ -50,6 +50,7 @@ from rota.protocol import ENDED_BATCH, JobDetails, Payload, Rows
 
 TELL_SECONDS = 0.5
 CUTS_AHEAD = 2
+MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
 
 log = logging.getLogger("rota.reader")
 
@@ -70,6 +71,9 @@ class Reader:
         self._ended = 0
         self._some_ended = asyncio.Event()
         self._ended_of_block: Counter[tuple[int, int]] = Counter()
+        self._sizes: dict[tuple[int, int], int] = {}
+        """Bytes of the rows of each job that is in flight, by file and index."""
+        self._completed = False
         self._done = (0, 0)
         """Rows and jobs of the file that is being read, as far as they are scheduled."""
         self._told_at = time.monotonic()
@@ -83,6 +87,7 @@ class Reader:
         if state is None:
             return
         self._scheduled, self._ended = state.jobs, state.jobs_ended
+        self._completed = state.status == "completed"
         after = max(state.counted_until, history[0].sequence)
         subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
         async with self._log.follow(subjects, after=after, headers_only=True) as follower:
@@ -92,7 +97,8 @@ class Reader:
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
-        await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
+        if self._completed:
+            await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
 
     async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> None:
         """Count the jobs that end, until the batch and all its jobs have ended."""
@@ -112,6 +118,7 @@ class Reader:
                 _, _, kind, id_, name, *_ = message.subject.split(".")
                 if kind == "batch":
                     over = over or name in ENDED_BATCH
+                    self._completed = self._completed or name == "completed"
                     continue
                 if name == "succeeded":
                     succeeded += 1
@@ -125,8 +132,9 @@ class Reader:
 
     async def _forget(self, job: str) -> None:
         """Note that a job has ended; remove the rows of its block when it was the last."""
-        file_index, _, index = job.rpartition("_")[2].partition("-")
-        block = (int(file_index), int(index) // ROWS_BLOCK)
+        file_index, index = (int(number) for number in job.rpartition("_")[2].split("-"))
+        self._sizes.pop((file_index, index), None)
+        block = (file_index, index // ROWS_BLOCK)
         self._ended_of_block[block] += 1
         if self._ended_of_block[block] == ROWS_BLOCK:
             del self._ended_of_block[block]
@@ -183,7 +191,7 @@ class Reader:
         """Schedule the jobs of a cut, no more at a time than may be in flight."""
         while slices:
             room = details.max_jobs_in_flight - (self._scheduled - self._ended)
-            if room <= 0:
+            if room <= 0 or sum(self._sizes.values()) > MAX_BYTES_IN_FLIGHT:
                 self._some_ended.clear()
                 await self._some_ended.wait()
                 continue
@@ -192,6 +200,7 @@ class Reader:
             await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
             await self._send(*[self._job(details, index, path, one) for one in some])
             self._scheduled += len(some)
+            self._sizes.update(((index, one.index), one.body.size) for one in some)
             last = some[-1]
             rows, jobs = self._done = (last.first_row + last.count, last.index + 1)
             if time.monotonic() - self._told_at >= TELL_SECONDS:

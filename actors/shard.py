@@ -24,8 +24,8 @@ from events.jetstream.repository import load_state
 from events.jetstream.topology import COMMANDS, partition_consumer
 from events.job import ScheduleJob
 from events.subjects import kind_of
-from rota.errors import UnavailableError
-from rota.jetstream import ACK, NAK, RETRY_SECONDS, Connection, Msg, Pull
+from rota.errors import TooLargeError, UnavailableError
+from rota.jetstream import ACK, NAK, RETRY_SECONDS, Connection, JetStreamError, Msg, Pull
 
 MESSAGES_PER_PARTITION = 128
 COMMANDS_AT_ONCE = 500
@@ -96,14 +96,22 @@ class Shard:
         return pull
 
     async def _handle(self, messages: Sequence[tuple[Msg, Pull]]) -> None:
+        """Carry out the commands of messages, acknowledging the messages of COMMANDS_AT_ONCE at a time."""
         commands: list[AnyCommand] = []
-        for message, _ in messages:
+        done: list[tuple[Msg, Pull]] = []
+        for position, (message, pull) in enumerate(messages, start=1):
             try:
                 commands.extend(decode_commands(message.data))
             except MsgspecError as error:
                 log.error("a message on %s is no list of commands and is dropped: %s", message.subject, error)  # noqa: TRY400 - the place in the data says more than the stack
-        for chunk in _chunks(commands, COMMANDS_AT_ONCE):
-            await self._carry_out(chunk)
+            done.append((message, pull))
+            if len(commands) >= COMMANDS_AT_ONCE or position == len(messages):
+                for chunk in _chunks(commands, COMMANDS_AT_ONCE):
+                    await self._carry_out(chunk)
+                await self._acknowledge(done)
+                commands, done = [], []
+
+    async def _acknowledge(self, messages: Sequence[tuple[Msg, Pull]]) -> None:
         for message, pull in messages:
             with suppress(UnavailableError):
                 # An ack that is lost brings the commands back, and then they change nothing.
@@ -121,6 +129,16 @@ class Shard:
             except UnavailableError as error:
                 log.warning("%s; trying again", error)
                 await asyncio.sleep(RETRY_SECONDS)
+            except (JetStreamError, TooLargeError):
+                if len(commands) == 1:
+                    log.exception(
+                        "the events of %s for %s cannot be stored", type(commands[0]).__name__, commands[0].id
+                    )
+                    return
+                # The others must not suffer for one.
+                for one in commands:
+                    await self._carry_out([one])
+                return
             else:
                 return
             fresh = True

@@ -84,7 +84,8 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
                 "durable_name": partition_consumer(partition),
                 "filter_subject": partition_filter(partition),
                 "ack_policy": "explicit",
-                "ack_wait": 10 * SECOND,
+                # A shard that starts takes over at once; see `take_over`.
+                "ack_wait": 30 * SECOND,
                 "max_ack_pending": 10_000,
             },
         )

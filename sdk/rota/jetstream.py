@@ -49,6 +49,9 @@ IN_PROGRESS = b"+WPI"
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 """The second is the same refusal where the server cannot name the sequence: inside a batch, or on replicas."""
 STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+INCOMPLETE_BATCH = 10176
+UNAVAILABLE = 503
 
 T = TypeVar("T")
 
@@ -222,8 +225,15 @@ class Connection:
 class ApiError(Struct, frozen=True):
     """What JetStream says when it refuses."""
 
+    code: int = 0
     err_code: int = 0
     description: str = "refused"
+
+    def as_error(self, subject: str) -> RotaError:
+        """Return the error to raise; what passes by itself is UnavailableError."""
+        if self.code == UNAVAILABLE or self.err_code == INCOMPLETE_BATCH:
+            return UnavailableError(f"{subject}: {self.description} ({self.err_code})")
+        return JetStreamError(subject, self.err_code, self.description)
 
 
 class PubAck(Struct, frozen=True):
@@ -240,7 +250,7 @@ def _stored(subject: str, reply: Msg) -> int:
     _check_answered(subject, reply)
     ack = _ack_decoder.decode(reply.data)
     if ack.error:
-        raise JetStreamError(subject, ack.error.err_code, ack.error.description)
+        raise ack.error.as_error(subject)
     return ack.seq
 
 
@@ -248,7 +258,7 @@ def _checked(subject: str, reply: Msg) -> dict[str, Any]:
     _check_answered(subject, reply)
     answer: dict[str, Any] = json.loads(reply.data)
     if error := answer.get("error"):
-        raise JetStreamError(subject, error.get("err_code", 0), error.get("description", "refused"))
+        raise msgspec.convert(error, ApiError).as_error(subject)
     return answer
 
 

@@ -21,8 +21,9 @@ _encode = msgspec.msgpack.Encoder().encode
 class Reporter:
     """Stores reports as commands, and acknowledges the jobs whose reports are durable, not before."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, stop_seconds: float) -> None:
         self._connection = connection
+        self._stop_seconds = stop_seconds
         self._waiting: list[tuple[Report, str]] = []
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
@@ -33,7 +34,10 @@ class Reporter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._idle.wait()
+        # What cannot be stored by then is done again by whoever gets the job when its lease has run out.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_seconds):
+                await self._idle.wait()
         self._task.cancel()
         await asyncio.wait([self._task])
 

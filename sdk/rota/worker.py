@@ -19,8 +19,20 @@ import msgspec
 from nats.aio.msg import Msg
 
 from rota.attempt import Attempt
-from rota.errors import GiveUpError, RotaError
-from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Message, Pull, delivery, until_available
+from rota.errors import GiveUpError, RotaError, UnavailableError
+from rota.jetstream import (
+    ACK,
+    CONSUMER_NOT_FOUND,
+    IN_PROGRESS,
+    NAK,
+    STREAM_NOT_FOUND,
+    Connection,
+    JetStreamError,
+    Message,
+    Pull,
+    delivery,
+    until_available,
+)
 from rota.jobs import Job
 from rota.protocol import MAX_DELIVERIES, Report, Work
 from rota.reporter import Reporter
@@ -46,7 +58,8 @@ class Worker:
 
     `concurrency` is the number of handlers that run at once; handlers that are not async run in threads.
     `queues` names queues to serve besides each job's own. A job that this worker holds is its own for
-    `lease_seconds` after the last sign of life, which it gives by itself.
+    `lease_seconds` after the last sign of life, which it gives by itself; for a queue and spec that have workers
+    already, the first of them has chosen how long.
     """
 
     def __init__(
@@ -82,7 +95,7 @@ class Worker:
                 await Connection.open(self._nats_url, name=self.name)
             )
             await self._register()
-            self._reporter = await stack.enter_async_context(Reporter(self._connection))
+            self._reporter = await stack.enter_async_context(Reporter(self._connection, self._stop_seconds))
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="rota-job")
             stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
             for subject in ("rota.status.job.*.cancelled", "rota.status.job.*.cancelled.*"):
@@ -126,9 +139,17 @@ class Worker:
         }
 
         async def create() -> None:
-            await self._connection.call(
-                f"CONSUMER.CREATE.{WORK}.{consumer}", {"stream_name": WORK, "config": config}
-            )
+            try:
+                info = await self._connection.call(f"CONSUMER.INFO.{WORK}.{consumer}")
+            except JetStreamError as error:
+                if error.code == STREAM_NOT_FOUND:
+                    raise UnavailableError("This NATS server has no streams of Rota yet") from error
+                if error.code != CONSUMER_NOT_FOUND:
+                    raise
+                body = {"stream_name": WORK, "config": config}
+                info = await self._connection.call(f"CONSUMER.CREATE.{WORK}.{consumer}", body)
+            # All workers of a consumer share its lease; who came first has chosen it.
+            self._lease_seconds = min(self._lease_seconds, info["config"]["ack_wait"] / 1e9)
 
         await until_available(create)
 

@@ -12,12 +12,17 @@ from tests.integration.write_side import WriteSide, sharding
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def write_side(nats_url: str) -> AsyncIterator[WriteSide]:
-    """Prepare the streams; what is left in them afterwards is not for other tests."""
+    """Prepare the streams, without what other tests have left, and leave nothing to them."""
     async with await Connection.open(nats_url, name="test") as connection:
         await prepare(connection)
+        await purge(connection)
         yield WriteSide(connection)
-        for stream in STREAMS:
-            await connection.call(f"STREAM.PURGE.{stream}")
+        await purge(connection)
+
+
+async def purge(connection: Connection) -> None:
+    for stream in STREAMS:
+        await connection.call(f"STREAM.PURGE.{stream}")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
