@@ -184,8 +184,11 @@ class Worker:
                 report = await held.attempt.run(self._connection, self._threads)
             self._reporter.report(report, held.message.reply)
         except asyncio.CancelledError:
-            # Cancelled for everybody; or given up since the worker stops, and then another one gets it.
-            await self._send(held.message, NAK if self._stopping.is_set() else ACK)
+            if self._stopping.is_set():
+                # Given back when the pulls have ended: as long as one is open, it would come back to this worker.
+                self._waiting.append((held.message, pull))
+            else:  # cancelled for everybody
+                await self._send(held.message, ACK)
         finally:
             del self._running[held.attempt.work.id, held.attempt.work.attempt]
             pull.free()
@@ -220,9 +223,7 @@ class Worker:
                 held.task.cancel()
 
     async def _finish(self) -> None:
-        for message, _ in self._waiting:
-            await self._send(message, NAK)
-        self._waiting.clear()
+        await self._give_back()
         tasks = [held.task for held in self._running.values() if held.task]
         if tasks:
             log.info("worker %s finishes %d jobs", self.name, len(tasks))
@@ -230,3 +231,9 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        while self._waiting:
+            message, _ = self._waiting.popleft()
+            await self._send(message, NAK)
