@@ -25,7 +25,8 @@ from events.jetstream.topology import COMMANDS, partition_consumer
 from events.job import ScheduleJob
 from events.subjects import kind_of
 from rota.errors import TooLargeError, UnavailableError
-from rota.jetstream import ACK, NAK, RETRY_SECONDS, Connection, JetStreamError, Msg, Pull
+from rota.jetstream import ACK, NAK, RETRY_SECONDS, Connection, JetStreamError, Msg
+from rota.pull import Pull
 
 MESSAGES_PER_PARTITION = 128
 COMMANDS_AT_ONCE = 500

@@ -15,7 +15,8 @@ from events.jetstream.repository import load_state
 from events.jetstream.topology import EVENTS, READERS
 from events.subjects import PARTITIONS
 from rota.errors import UnavailableError
-from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg, Pull
+from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
+from rota.pull import Pull
 
 LEASE_SECONDS = 3.0
 AGAIN_SECONDS = 0.5

@@ -9,7 +9,7 @@ event is what the worker is handed.
 """
 
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -256,77 +256,44 @@ def _cancel(state: JobState, command: CancelJob, now: datetime) -> list[Event]:
 
 
 def _report(state: JobState, report: StartJob | ProgressJob | SucceedJob | FailJob, now: datetime) -> list[Event]:
+    facts: dict[str, Any] = {
+        "originator_id": report.id,
+        "originator_version": state.version + 1,
+        "at": now,
+        "attempt": report.attempt,
+    }
     match report:
+        case ProgressJob():
+            return [JobProgressed(percent=report.percent, message=report.message, **facts)]
         case StartJob():
             if state.worker == report.worker:
                 return []
-            return [
-                JobStarted(
-                    originator_id=report.id,
-                    originator_version=state.version + 1,
-                    at=now,
-                    attempt=report.attempt,
-                    worker=report.worker,
-                    started_at=report.started_at,
-                    batch=state.details.batch,
-                )
-            ]
-        case ProgressJob():
-            return [
-                JobProgressed(
-                    originator_id=report.id,
-                    originator_version=state.version + 1,
-                    at=now,
-                    attempt=report.attempt,
-                    percent=report.percent,
-                    message=report.message,
-                )
-            ]
+            batch = state.details.batch
+            return [JobStarted(worker=report.worker, started_at=report.started_at, batch=batch, **facts)]
         case SucceedJob():
             return [
                 JobSucceeded(
-                    originator_id=report.id,
-                    originator_version=state.version + 1,
-                    at=now,
-                    attempt=report.attempt,
-                    batch=state.details.batch,
                     worker=report.worker,
                     started_at=report.started_at,
                     result=report.result,
+                    batch=state.details.batch,
+                    **facts,
                 )
             ]
         case FailJob():
-            return _fail(state, report, now)
+            return _fail(state, report, facts)
         case _:
             assert_never(report)
 
 
-def _fail(state: JobState, report: FailJob, now: datetime) -> list[Event]:
+def _fail(state: JobState, report: FailJob, facts: dict[str, Any]) -> list[Event]:
+    facts |= {"worker": report.worker, "started_at": report.started_at, "fault": report.fault}
+    now: datetime = facts["at"]
     retry = state.details.retry
     if report.final or report.attempt >= retry.max_attempts:
         ended = JobTimedOut if report.timed_out else JobFailed
-        return [
-            ended(
-                originator_id=report.id,
-                originator_version=state.version + 1,
-                at=now,
-                attempt=report.attempt,
-                batch=state.details.batch,
-                worker=report.worker,
-                started_at=report.started_at,
-                fault=report.fault,
-            )
-        ]
+        return [ended(batch=state.details.batch, **facts)]
     delay = retry.delay_after(report.attempt)
-    failed = JobAttemptFailed(
-        originator_id=report.id,
-        originator_version=state.version + 1,
-        at=now,
-        attempt=report.attempt,
-        worker=report.worker,
-        started_at=report.started_at,
-        fault=report.fault,
-        timed_out=report.timed_out,
-        retry_at=now + timedelta(seconds=delay),
-    )
+    retry_at = now + timedelta(seconds=delay)
+    failed = JobAttemptFailed(timed_out=report.timed_out, retry_at=retry_at, **facts)
     return [failed] if delay else [failed, _queued(report.id, state, state.version + 2, now)]

@@ -9,7 +9,8 @@ from events.catalog import AnyEvent, decode_event
 from events.jetstream.log import Log, Recorded
 from projections.tables import Tables
 from rota.errors import UnavailableError
-from rota.jetstream import RETRY_SECONDS, JetStreamError, delivery
+from rota.jetstream import RETRY_SECONDS, JetStreamError
+from rota.pull import delivery
 
 log = logging.getLogger("rota.projections")
 

@@ -18,7 +18,8 @@ from events.jetstream.direct import scan, sequence_of
 from events.jetstream.topology import EVENTS, SECOND
 from events.subjects import aggregate_filter, event_subject
 from rota.errors import RotaError
-from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Msg, Pull, delivery
+from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Msg
+from rota.pull import Pull, delivery
 
 FOLLOW_CREDIT = 4000
 FOLLOWER_GONE_SECONDS = 60

@@ -12,7 +12,8 @@ from nats.aio.msg import Msg
 from events.jetstream.envelope import notification
 from events.jetstream.log import Follower
 from events.jetstream.loop import Loop
-from rota.jetstream import delivery, until_available
+from rota.jetstream import until_available
+from rota.pull import delivery
 
 
 class JetStreamSubscription(Subscription[ApplicationRecorder]):

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from rota.errors import NotFoundError, UnavailableError
-from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError, Msg, Pull, delivery
+from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError, Msg
+from rota.pull import Pull, delivery
 
 EVENTS = "ROTA_EVENTS"
 CREDIT = 2000

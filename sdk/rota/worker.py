@@ -29,12 +29,11 @@ from rota.jetstream import (
     Connection,
     JetStreamError,
     Message,
-    Pull,
-    delivery,
     until_available,
 )
 from rota.jobs import Job
 from rota.protocol import MAX_DELIVERIES, Report, Work
+from rota.pull import Pull, delivery
 from rota.reporter import Reporter
 
 WORK = "ROTA_WORK"

@@ -8,7 +8,8 @@ from events.catalog import KINDS, decode_event
 from events.jetstream.log import Log, Recorded
 from projections.sqlite import connect_read_only, transaction
 from projections.tables import apply, create
-from rota.jetstream import Connection, delivery
+from rota.jetstream import Connection
+from rota.pull import delivery
 from tests.acceptance.system import until
 
 TABLES = {

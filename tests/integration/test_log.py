@@ -12,7 +12,8 @@ from events.jetstream.log import Append, Log, SequenceConflictError
 from events.jetstream.topology import prepare
 from events.job import JobCancelled, JobQueued, JobStarted
 from events.subjects import aggregate_filter
-from rota.jetstream import MAX_BATCH, Connection, delivery, until_available
+from rota.jetstream import MAX_BATCH, Connection, until_available
+from rota.pull import delivery
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, nats_server, new_id, restart
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
