@@ -6,10 +6,9 @@ import os
 import signal
 import sys
 
-from actors.hosts import LOG_FORMAT
 from actors.supervisor import Supervisor
 from actors.system import System
-from events.config import Config
+from events.config import LOG_FORMAT, Config
 from events.jetstream.topology import prepare
 from rota.errors import RotaError
 from rota.jetstream import Connection

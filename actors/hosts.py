@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from actors.jobs import Jobs
 from actors.reader import Reader
 from actors.shard import Shard
-from events.config import Config
+from events.config import LOG_FORMAT, Config
 from events.jetstream.topology import take_over
 from rota.jetstream import Connection, until_available
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class ShardHost:

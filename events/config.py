@@ -12,6 +12,9 @@ from events.subjects import PARTITIONS
 from rota.errors import InvalidRequestError
 from rota.protocol import Name
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""How every process of the server writes its log lines, at `Config.log_level`."""
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 

@@ -58,11 +58,6 @@ def partition_filter(partition: int) -> str:
     return f"rota.command.{partition}.>"
 
 
-def work_filter(queue: str, spec: str) -> str:
-    """Return what matches the work of one spec in one queue."""
-    return f"rota.work.{queue}.*.{spec}.*"
-
-
 def work_of(job: str) -> str:
     """Return what matches the waiting work of one job, whatever its queue."""
     return f"rota.work.*.*.*.{job}"

@@ -9,7 +9,7 @@ import sys
 
 from aiohttp import web
 
-from events.config import Config
+from events.config import LOG_FORMAT, Config
 from gateway.app import application
 from rota.errors import IncompatibleError, RotaError
 
@@ -50,7 +50,7 @@ def main() -> int:
     """Run the gateway; return the exit status."""
     try:
         config = Config.read(os.environ)
-        logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
         config.connections()
         asyncio.run(serve(config))
     except RotaError as error:

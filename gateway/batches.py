@@ -1,15 +1,12 @@
 """Batches over HTTP: open, look."""
 
-import os
-import time
-
 import msgspec
 from aiohttp import web
 
 from events.config import Connection
-from events.ids import keyed_group, new_group
+from events.ids import keyed_group
 from gateway.answers import answer
-from gateway.bodies import decode, idempotency_key, read_body
+from gateway.bodies import decode, read_body, request_group
 from gateway.edge import Edge, edge_of
 from gateway.history import answer_events
 from gateway.lookup import ID, find_batch, find_specs
@@ -28,13 +25,8 @@ async def open_batch(request: web.Request) -> web.Response:
     edge = edge_of(request)
     asked = decode(await read_body(request), _batch_request)
     specs = await find_specs(edge, [asked.spec])
-    header = idempotency_key(request)
-    if asked.key:
-        id_ = keyed_group("batch", asked.spec, asked.key)
-    elif header:
-        id_ = keyed_group("batch", "", header)
-    else:
-        id_ = new_group(time.time_ns() // 1_000_000, os.urandom(10))
+    group = request_group(request, "batch")
+    id_ = keyed_group("batch", asked.spec, asked.key) if asked.key else group
     await edge.bus.send([batch_command(asked, specs, edge.schemas, _connections(edge), id_)])
     return answer(BatchResponse(id_), 202, {"Location": f"/batches/{id_}"})
 

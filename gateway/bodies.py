@@ -1,6 +1,8 @@
 """Requests read into typed values: bodies, query parameters, idempotency keys."""
 
+import os
 import re
+import time
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,6 +10,7 @@ from aiohttp import web
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.structs import fields
 
+from events.ids import keyed_group, new_group
 from gateway.pointers import split_message
 from gateway.problems import Faults
 from rota.errors import InvalidRequestError, Problem, TooLargeError
@@ -99,6 +102,12 @@ def read_query(request: web.Request, type_: type[Query]) -> Query:
             faults.add("#", f"The query parameter {name} is {text!r}: {error}")
     faults.check()
     return type_(**values)
+
+
+def request_group(request: web.Request, kind: str) -> str:
+    """Return the group of the ids that a request makes: the same for the same `Idempotency-Key`, else a new one."""
+    key = idempotency_key(request)
+    return keyed_group(kind, "", key) if key else new_group(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 def idempotency_key(request: web.Request) -> str | None:

@@ -1,7 +1,5 @@
 """Jobs over HTTP: schedule, look, wait, cancel."""
 
-import os
-import time
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Annotated, Any
@@ -10,7 +8,6 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from events.ids import keyed_group, new_group
 from events.jetstream.log import Recorded
 from events.jetstream.status import Watch
 from events.job import (
@@ -23,7 +20,7 @@ from events.job import (
     JobTimedOut,
 )
 from gateway.answers import answer
-from gateway.bodies import decode, decode_jobs, idempotency_key, read_body, read_query
+from gateway.bodies import decode, decode_jobs, read_body, read_query, request_group
 from gateway.edge import Edge, edge_of
 from gateway.history import WaitSeconds, answer_events
 from gateway.lookup import ID, find, find_job, find_specs
@@ -59,8 +56,7 @@ async def schedule(request: web.Request) -> web.Response:
     edge = edge_of(request)
     requests, listed = decode_jobs(await read_body(request))
     specs = await find_specs(edge, (one.spec for one in requests))
-    key = idempotency_key(request)
-    group = keyed_group("request", "", key) if key else new_group(time.time_ns() // 1_000_000, os.urandom(10))
+    group = request_group(request, "request")
     commands = job_commands(requests, specs, edge.schemas, group, datetime.now(UTC), listed=listed)
     await edge.bus.send(commands)
     ids = [command.id for command in commands]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
-from events.config import Config
+from events.config import LOG_FORMAT, Config
 from events.jetstream.log import Log
 from events.jetstream.topology import prepare
 from projections.rebuild import rebuild
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         config = Config.read(os.environ)
-        logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
         asyncio.run(run(config, anew=bool(arguments)))
     except RotaError as error:
         print(f"projections: {error}", file=sys.stderr)  # noqa: T201 - one clear line instead of a traceback

@@ -44,6 +44,11 @@ log = logging.getLogger("rota.worker")
 _decoder = msgspec.msgpack.Decoder(Work)
 
 
+def work_filter(queue: str, spec: str) -> str:
+    """Return what matches the work of one spec in one queue, of whatever priority."""
+    return f"rota.work.{queue}.*.{spec}.*"
+
+
 class Held(msgspec.Struct):
     """A job that runs here, and the delivery that its ack answers."""
 
@@ -131,7 +136,7 @@ class Worker:
         config = {
             "name": consumer,
             "durable_name": consumer,
-            "filter_subject": f"rota.work.{queue}.*.{spec}.*",
+            "filter_subject": work_filter(queue, spec),
             "ack_policy": "explicit",
             "ack_wait": int(self._lease_seconds * 1e9),
             "max_ack_pending": -1,

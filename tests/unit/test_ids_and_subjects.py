@@ -33,10 +33,10 @@ from events.subjects import (
     rows_filter,
     rows_subject,
     timer_subject,
-    work_filter,
     work_of,
 )
 from rota.protocol import JobDetails, JobFault, RegisterSpec, Result, StartJob
+from rota.worker import work_filter
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DETAILS = JobDetails(spec="send-mail", queue="urgent", params=msgspec.Raw(b"\x80"))
