@@ -17,7 +17,7 @@ from rota.jetstream import Connection
 async def main(config: Config, ray_address: str | None) -> None:
     """Run until SIGTERM or SIGINT."""
     async with await Connection.open(config.nats_url, name="actors") as connection:
-        await prepare(connection)
+        await prepare(connection, config)
         with System(ray_address) as system:
             supervisor = Supervisor(config, system, connection)
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,30 +3,31 @@
 import asyncio
 import logging
 import os
+import secrets
 from datetime import UTC, datetime
 
+from actors.handler import Handler
 from actors.jobs import Jobs
 from actors.reader import Reader
 from actors.shard import Shard
 from events.config import LOG_FORMAT, Config
-from events.jetstream.topology import take_over
 from rota.jetstream import Connection, until_available
 
 
 class ShardHost:
     """A process with one shard."""
 
-    def __init__(self, config: Config, partitions: list[int]) -> None:
+    def __init__(self, config: Config) -> None:
         logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
         self._config = config
-        self._partitions = partitions
         self._shard: Shard | None = None
 
     async def run(self) -> None:
-        """Own the partitions until `stop`."""
-        async with await Connection.open(self._config.nats_url, name=f"shard {self._partitions[0]}") as connection:
-            await until_available(lambda: take_over(connection, self._partitions))
-            self._shard = Shard(connection, self._partitions, [Jobs(connection)], lambda: datetime.now(UTC))
+        """Own its share of the partitions until `stop`."""
+        name = f"shard-{secrets.token_hex(4)}"
+        async with await Connection.open(self._config.nats_url, name=name) as connection:
+            handler = Handler(connection, [Jobs(connection)], lambda: datetime.now(UTC))
+            self._shard = Shard(connection, name, handler)
             await self._shard.run()
 
     async def stop(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from events.base import Event, Kind
+from events.base import Event, Kind, event_id
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import WORK
 from events.job import JobAttemptFailed, JobCancelled, JobScheduled, ReleaseJob
@@ -31,10 +31,10 @@ class Jobs:
             match event:
                 case JobScheduled():
                     release = ReleaseJob(id=event.originator_id, attempt=1)
-                    tasks.append(set_timer(self._connection, release, event.run_at))
+                    tasks.append(set_timer(self._connection, release, event.run_at, event_id(event)))
                 case JobAttemptFailed() if event.retry_at > event.at:
                     release = ReleaseJob(id=event.originator_id, attempt=event.attempt + 1)
-                    tasks.append(set_timer(self._connection, release, event.retry_at))
+                    tasks.append(set_timer(self._connection, release, event.retry_at, event_id(event)))
                 case JobCancelled():
                     tasks.append(self._connection.purge(WORK, work_of(event.originator_id)))
                     again = asyncio.create_task(self._withdraw_again(event.originator_id))

@@ -27,7 +27,6 @@ from events.batch import (
     FileFault,
     FindFile,
     FinishFile,
-    evolve,
 )
 from events.catalog import AnyCommand
 from events.config import Connection as SourceConnection
@@ -35,11 +34,14 @@ from events.ids import batch_job_id
 from events.jetstream.bus import Bus
 from events.jetstream.log import Follower, Log
 from events.jetstream.payloads import Payloads
+from events.jetstream.repository import load_state
+from events.jetstream.snapshots import Snapshots
 from events.job import ScheduleJob
 from events.subjects import (
     ROWS_BLOCK,
     aggregate_filter,
     ended_jobs_filter,
+    opened_subject,
     rows_block_filter,
     rows_filter,
     rows_subject,
@@ -64,6 +66,7 @@ class Reader:
         self._connection = connection
         self._bus = Bus(connection)
         self._log = Log(connection)
+        self._snapshots = Snapshots(connection)
         self._payloads = Payloads(connection)
         self._sources = sources
         self._batch = batch
@@ -80,15 +83,15 @@ class Reader:
 
     async def run(self) -> None:
         """Read and follow the batch until it has ended."""
-        history = await until_available(lambda: self._log.load("batch", self._batch))
-        state: BatchState | None = None
-        for recorded in history:
-            state = evolve(state, recorded.event)  # type: ignore[arg-type] # a batch has only events of batches
+        state: BatchState | None
+        state, _ = await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
         if state is None:
             return
         self._scheduled, self._ended = state.jobs, state.jobs_ended
         self._completed = state.status == "completed"
-        after = max(state.counted_until, history[0].sequence)
+        after = state.counted_until or await until_available(
+            lambda: self._log.sequence_on(opened_subject(self._batch))
+        )
         subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
         async with self._log.follow(subjects, after=after, headers_only=True) as follower:
             reading = asyncio.create_task(self._read_files(state), name=f"read {self._batch}")
@@ -234,4 +237,5 @@ class Reader:
         )
 
     async def _send(self, *commands: AnyCommand) -> None:
-        await until_available(lambda: self._bus.send(commands))
+        opened = f"{self._batch}.1"
+        await until_available(lambda: self._bus.send(commands, caller="reader", causation_id=opened))

@@ -12,8 +12,8 @@ from events.config import Config
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.repository import load_state
+from events.jetstream.snapshots import Snapshots
 from events.jetstream.topology import EVENTS, READERS
-from events.subjects import PARTITIONS
 from rota.errors import UnavailableError
 from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
 from rota.pull import Pull
@@ -43,11 +43,7 @@ class Supervisor:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Work until `stop`; call `ready` when all actors are there."""
-        count = self._config.shards
-        shards = [
-            asyncio.create_task(self._keep_shard([p for p in range(PARTITIONS) if p % count == index]))
-            for index in range(count)
-        ]
+        shards = [asyncio.create_task(self._keep_shard(number)) for number in range(self._config.shards)]
         self._idle.append(self._spawn_reader())
         await asyncio.sleep(0)  # so that the tasks have spawned their shards
         await asyncio.gather(*(actor.call("pid") for actor in [*self._shards, *self._idle]))
@@ -73,12 +69,12 @@ class Supervisor:
         """Stop all actors, in order; what they have taken is finished or stays for the next start."""
         self._stopping.set()
 
-    async def _keep_shard(self, partitions: list[int]) -> None:
+    async def _keep_shard(self, number: int) -> None:
         actor: Actor | None = None
         while not self._stopping.is_set():
             if actor in self._shards:
                 self._shards.remove(actor)
-            actor = self._system.spawn(f"shard {partitions[0]}", ShardHost, self._config, partitions)
+            actor = self._system.spawn(f"shard {number}", ShardHost, self._config)
             self._shards.append(actor)
             await self._watched(actor, actor.call("run"))
 
@@ -109,13 +105,13 @@ class Supervisor:
 
     async def _give_up(self, batch: str) -> None:
         """Fail the file whose reading ends its readers: the first that is not finished."""
-        state, _ = await load_state(Log(self._connection), "batch", batch)
+        state, _ = await load_state(Log(self._connection), Snapshots(self._connection), "batch", batch)
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         if unfinished:
             path = state.details.files[unfinished[0]]
             fault = FileFault(f"{path}: reading it has ended the process of its reader {MAX_DEATHS} times")
             fail = FailFile(id=batch, file_index=unfinished[0], fault=fault, rows=0, jobs=0)
-            await Bus(self._connection).send([fail])
+            await Bus(self._connection).send([fail], caller="supervisor", causation_id=f"{batch}.1")
 
     async def _keep_lease(self, message: Msg) -> None:
         while True:

@@ -22,8 +22,8 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     spec: Name
     queue: Name
     files: Annotated[tuple[str, ...], Meta(min_length=1)]
-    rows_per_job: int
-    max_jobs_in_flight: int
+    rows_per_job: Annotated[int, Meta(ge=1)]
+    max_jobs_in_flight: Annotated[int, Meta(ge=1)]
     params: Raw
     """A MessagePack map, the same for all jobs."""
     connection: str | None = None
@@ -274,7 +274,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
             assert_never(event)
 
 
-BATCH = Aggregate("batch", decide, evolve)
+BATCH = Aggregate("batch", decide, evolve, BatchState, snapshot_every=100)
 
 
 def _step(

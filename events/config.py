@@ -16,6 +16,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 """How every process of the server writes its log lines, at `Config.log_level`."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Days = Annotated[float, Meta(ge=0)]
+"""How long something is kept; 0 means for ever."""
 
 
 class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +53,16 @@ class Config(Struct, frozen=True, kw_only=True):
     """Batches that are read, or wait for their jobs, at a time."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
     """Largest request body that the gateway takes."""
+    max_streams: Annotated[int, Meta(ge=1)] = 500
+    """Streams of events that the gateway serves at a time."""
+    keep_events_days: Days = 0
+    """How long the events, rows and results of a job or batch are kept after it has ended."""
+    keep_payloads_days: Days = 30
+    """How long rows are kept that nobody removed."""
+    keep_results_days: Days = 30
+    """How long large results are kept."""
+    keep_dead_letters_days: Days = 30
+    """How long commands are kept that were refused or could not be carried out."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

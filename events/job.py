@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from events.base import Aggregate, Command, EndedError, Event, UnknownAggregateError
+from events.ids import group_of
 from rota.protocol import (
     ENDED_JOB,
     FailJob,
@@ -213,7 +214,11 @@ def evolve(state: JobState | None, event: JobEvent) -> JobState:
     return replace(state, version=event.originator_version, status=status)
 
 
-JOB = Aggregate("job", decide, evolve)
+def _correlation_id(id_: str, state: JobState) -> str:
+    return state.details.batch or group_of(id_)
+
+
+JOB = Aggregate("job", decide, evolve, JobState, _correlation_id)
 
 
 def _first(command: ScheduleJob, now: datetime) -> Event:

@@ -73,4 +73,4 @@ def evolve(state: SpecState | None, event: SpecEvent) -> SpecState:  # noqa: ARG
             assert_never(event)
 
 
-SPEC = Aggregate("spec", decide, evolve)
+SPEC = Aggregate("spec", decide, evolve, SpecState)

@@ -4,12 +4,16 @@ rota.command.<kind>.<group>.<verb>          the server puts the partition betwee
 rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spec; ended jobs of a batch its id
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
-rota.payload.<batch>.<file>.<block>.<index>   rows of a job; rota.payload.<job id>.result is a large result
+rota.payload.<batch>.<file>.<block>.<index>   rows of a job
+rota.result.<job id>                        a large result
 rota.timer.<kind>.<id>
+rota.snapshot.<kind>.<id>
+rota.dead_letter.<refused or failed>.<kind>.<id>
+rota.shard.<name>                           each shard tells the others that it lives
 """
 
 from events.base import Event, Kind
-from events.catalog import KINDS, TAGS, AnyCommand
+from events.catalog import KINDS, TAGS, AnyCommand, split_tag
 from events.ids import group_of
 from events.job import JobEnded, JobQueued
 
@@ -23,7 +27,7 @@ ROWS_BLOCK = 100
 
 def event_subject(event: Event) -> str:
     """Return where an event is stored."""
-    kind, _, name = TAGS[type(event)].partition(".")
+    kind, _, name = split_tag(TAGS[type(event)])[0].partition(".")
     subject = f"rota.event.{kind}.{event.originator_id}.{name}"
     if isinstance(event, JobQueued):
         return f"{subject}.{event.details.queue}.{PRIORITY}.{event.details.spec}"
@@ -37,6 +41,11 @@ def aggregate_filter(kind: Kind, id_: str) -> str:
     return f"rota.event.{kind}.{id_}.>"
 
 
+def opened_subject(batch: str) -> str:
+    """Return where the first event of a batch is stored."""
+    return f"rota.event.batch.{batch}.opened"
+
+
 def ended_jobs_filter(batch: str) -> str:
     """Return what matches the last events of a batch's jobs: no other event has six tokens."""
     return f"rota.event.job.*.*.{batch}"
@@ -46,6 +55,12 @@ def command_subject(command: AnyCommand) -> str:
     """Return where a command is published; commands of one kind and group may share a message."""
     kind, _, verb = TAGS[type(command)].partition(".")
     return f"rota.command.{kind}.{group_of(command.id)}.{verb}"
+
+
+def published_subject(stored: str) -> str:
+    """Return where a command was published that is stored on a subject: the same without the partition."""
+    rota, command, _, *rest = stored.split(".")
+    return ".".join((rota, command, *rest))
 
 
 def kind_of(command: AnyCommand) -> Kind:
@@ -81,3 +96,19 @@ def rows_filter(batch: str) -> str:
 def timer_subject(kind: Kind, id_: str) -> str:
     """Return the subject of an aggregate's timer; setting it again replaces it."""
     return f"rota.timer.{kind}.{id_}"
+
+
+def snapshot_subject(kind: Kind, id_: str) -> str:
+    """Return where the newest snapshot of an aggregate is kept."""
+    return f"rota.snapshot.{kind}.{id_}"
+
+
+def result_subject(job: str) -> str:
+    """Return where the large result of a job is kept."""
+    return f"rota.result.{job}"
+
+
+def dead_letter_subject(status: str, command: AnyCommand | None) -> str:
+    """Return where a command is kept that was refused or failed; None stands for what cannot be read."""
+    place = f"{kind_of(command)}.{command.id}" if command else "unknown.unknown"
+    return f"rota.dead_letter.{status}.{place}"

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from rota.errors import RotaError
-
-_encoder = msgspec.json.Encoder()
+from gateway.encodings import JSON
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -16,8 +13,4 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
     RotaError if it holds what JSON cannot, which only a job's result can be.
     """
-    try:
-        body = _encoder.encode(value)
-    except (TypeError, RecursionError) as error:
-        raise RotaError(f"The answer cannot be written as JSON: {error}") from error
-    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+    return web.Response(body=JSON.encode(value), status=status, headers=headers, content_type=JSON.media_type)

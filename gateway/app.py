@@ -6,24 +6,26 @@ from aiohttp import web
 
 from events.config import Config
 from events.jetstream.topology import prepare
-from gateway import batches, health, jobs, specs
+from gateway import batches, dead_letters, health, jobs, queues, specs, status
 from gateway.edge import EDGE, Edge
 from gateway.problems import answer_problems
+from gateway.service import service
 from rota.jetstream import Connection
 
 
 def application(config: Config) -> web.Application:
     """Return the gateway. It starts without the projections; without NATS it raises UnavailableError."""
     app = web.Application(middlewares=[answer_problems], client_max_size=config.max_body_bytes)
-    for resource in (jobs, batches, specs, health):
+    for resource in (jobs, batches, dead_letters, queues, specs, status, health):
         app.add_routes(resource.routes)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with await Connection.open(config.nats_url, name="rota gateway") as connection:
-            await prepare(connection)
+            await prepare(connection, config)
             app[EDGE] = Edge(config, connection)
-            yield
-            app[EDGE].close()
+            async with service(app[EDGE]):
+                yield
+            await app[EDGE].close()
 
     async def stop(app: web.Application) -> None:
         app[EDGE].stop()

@@ -1,33 +1,24 @@
 """Batches over HTTP: open, look."""
 
-import msgspec
 from aiohttp import web
 
-from events.config import Connection
-from events.ids import keyed_group
 from gateway.answers import answer
-from gateway.bodies import decode, read_body, request_group
-from gateway.edge import Edge, edge_of
+from gateway.bodies import decode, read_body
+from gateway.callers import http_asker
+from gateway.edge import edge_of
 from gateway.history import answer_events
-from gateway.lookup import ID, find_batch, find_specs
-from gateway.translate import batch_command
-from rota.errors import InvalidRequestError, RotaError
+from gateway.lookup import ID, find_batch
+from gateway.operations import open_batch
 from rota.protocol import BatchRequest, BatchResponse
 
 routes = web.RouteTableDef()
 
-_batch_request = msgspec.json.Decoder(BatchRequest)
-
 
 @routes.post("/batches")
-async def open_batch(request: web.Request) -> web.Response:
+async def post_batch(request: web.Request) -> web.Response:
     """Open a batch; when it answers, its files will be read."""
-    edge = edge_of(request)
-    asked = decode(await read_body(request), _batch_request)
-    specs = await find_specs(edge, [asked.spec])
-    group = request_group(request, "batch")
-    id_ = keyed_group("batch", asked.spec, asked.key) if asked.key else group
-    await edge.bus.send([batch_command(asked, specs, edge.schemas, _connections(edge), id_)])
+    asked = decode(await read_body(request), BatchRequest)
+    id_ = await open_batch(edge_of(request), asked, http_asker(request))
     return answer(BatchResponse(id_), 202, {"Location": f"/batches/{id_}"})
 
 
@@ -41,11 +32,3 @@ async def get_batch(request: web.Request) -> web.Response:
 async def get_events(request: web.Request) -> web.Response:
     """Answer a batch's history."""
     return await answer_events(request, "batch")
-
-
-def _connections(edge: Edge) -> dict[str, Connection]:
-    # Read each time, so that a new connection needs no restart.
-    try:
-        return edge.config.connections()
-    except InvalidRequestError as error:
-        raise RotaError("connections.toml cannot be read; the gateway's log says more") from error

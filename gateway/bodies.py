@@ -1,25 +1,23 @@
-"""Requests read into typed values: bodies, query parameters, idempotency keys."""
+"""Requests read into typed values: bodies and query parameters."""
 
-import os
 import re
-import time
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
+import orjson
 from aiohttp import web
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.structs import fields
 
-from events.ids import keyed_group, new_group
-from gateway.pointers import split_message
+from gateway.encodings import JSON, MSGPACK, Encoding
+from gateway.pointers import pointer, split_message
 from gateway.problems import Faults
 from rota.errors import InvalidRequestError, Problem, TooLargeError
 from rota.protocol import JobRequest, ScheduleRequest
 
 T = TypeVar("T")
 Query = TypeVar("Query", bound=Struct)
-
-_KEY = re.compile(r'"?([ !#-~]{1,256})"?')
 
 
 class _Shape(Struct):
@@ -32,59 +30,70 @@ class _Jobs(Struct):
     jobs: list[Raw]
 
 
-_shape = msgspec.json.Decoder(_Shape)
-_jobs = msgspec.json.Decoder(_Jobs)
-_job = msgspec.json.Decoder(JobRequest)
-_job_list = msgspec.json.Decoder(ScheduleRequest)
-
-
 async def read_body(request: web.Request) -> bytes:
     """Return the body; TooLargeError if it is over the limit."""
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
-        limit = request.client_max_size
-        raise TooLargeError(
-            f"The body is larger than {limit} bytes; send less at a time, or raise ROTA_MAX_BODY_BYTES"
-        ) from error
+        raise _too_large(request.client_max_size) from error
     except (web.RequestPayloadError, ConnectionError) as error:
         raise InvalidRequestError("The body did not arrive whole") from error
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a JSON body; InvalidRequestError says where it is no JSON, or not what is asked for."""
+def check_size(body: bytes, limit: int) -> None:
+    """Raise TooLargeError if a body is over the limit."""
+    if len(body) > limit:
+        raise _too_large(limit)
+
+
+def decode(body: bytes, type_: type[T], encoding: Encoding = JSON) -> T:
+    """Decode a body; InvalidRequestError says where it is not in its encoding, or not what is asked for."""
     try:
-        return decoder.decode(body)
+        return encoding.decode(body, type_)
     except ValidationError as error:
         detail, place = split_message(str(error))
         raise InvalidRequestError(
             "The body is not as it should be", problems=[Problem(detail, f"#{place}")]
         ) from error
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequestError(f"The body is no JSON: {_where(error, body)}") from error
+        raise InvalidRequestError(f"The body is no {encoding.name}: {_where(error, body, encoding)}") from error
 
 
-def decode_jobs(body: bytes) -> tuple[list[JobRequest], bool]:
+def decode_jobs(body: bytes, encoding: Encoding = JSON) -> tuple[list[JobRequest], bool]:
     """Decode one job or a list of jobs; also return whether it was a list.
 
     If jobs of a list are not as they should be, the first fault of each is told.
     """
-    if not decode(body, _shape).jobs:
-        return [decode(body, _job)], False
+    if not decode(body, _Shape, encoding).jobs:
+        return [decode(body, JobRequest, encoding)], False
     try:
-        return decode(body, _job_list).jobs, True
+        return decode(body, ScheduleRequest, encoding).jobs, True
     except InvalidRequestError as error:
         faults = Faults()
-        for index, one in enumerate(_raw_jobs(body)):
+        for index, one in enumerate(_raw_jobs(body, encoding)):
             if faults.enough:
                 break
             try:
-                _job.decode(one)
+                encoding.decode(one, JobRequest)
             except ValidationError as fault:
                 detail, place = split_message(str(fault))
                 faults.add(f"#/jobs/{index}{place}", detail)
         faults.check()
         raise error from None
+
+
+def check_plain(value: Any, encoding: Encoding, place: str, faults: Faults) -> None:
+    """Note what JSON cannot hold: all that Rota keeps can be shown over HTTP."""
+    if encoding is not MSGPACK:
+        return
+    try:
+        orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError:
+        # It does not say where, and a search in Python takes long where there is nothing to find.
+        for path, detail in _foreign(value):
+            faults.add(f"{place}{pointer(path)}", detail)
+            return
+        faults.add(place, "It is nested too deeply, or an integer in it is beyond 64 bits")
 
 
 def read_query(request: web.Request, type_: type[Query]) -> Query:
@@ -104,41 +113,51 @@ def read_query(request: web.Request, type_: type[Query]) -> Query:
     return type_(**values)
 
 
-def request_group(request: web.Request, kind: str) -> str:
-    """Return the group of the ids that a request makes: the same for the same `Idempotency-Key`, else a new one."""
-    key = idempotency_key(request)
-    return keyed_group(kind, "", key) if key else new_group(time.time_ns() // 1_000_000, os.urandom(10))
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is larger than {limit} bytes; send less at a time, or raise ROTA_MAX_BODY_BYTES"
+    )
 
 
-def idempotency_key(request: web.Request) -> str | None:
-    """Return the request's `Idempotency-Key`, quoted or bare."""
-    header = request.headers.get("Idempotency-Key")
-    if header is None:
-        return None
-    found = _KEY.fullmatch(header)
-    if not found:
-        raise InvalidRequestError("The header Idempotency-Key takes 1 to 256 characters of ASCII without quotes")
-    return found[1]
+def _foreign(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Find the values that JSON does not have."""
+    match value:
+        case dict():
+            for key, member in value.items():
+                if isinstance(key, str):
+                    yield from _foreign(member, (*path, key))
+                else:
+                    yield path, f"A key must be a text, not {key!r:.50}"
+        case list():
+            for index, member in enumerate(value):
+                yield from _foreign(member, (*path, index))
+        case None | bool() | int() | float() | str():
+            pass
+        case _:
+            yield path, f"JSON has no {type(value).__name__}"
 
 
-def _raw_jobs(body: bytes) -> list[Raw]:
+def _raw_jobs(body: bytes, encoding: Encoding) -> list[Raw]:
     try:
-        return _jobs.decode(body).jobs
+        return encoding.decode(body, _Jobs).jobs
     except ValidationError:
         return []
 
 
-def _where(error: Exception, body: bytes) -> str:
+def _where(error: Exception, body: bytes, encoding: Encoding) -> str:
     if not body.strip():
         return "it is empty"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
-        return "it is not encoded as UTF-8"
+        return "it is not encoded as UTF-8" if encoding is JSON else "a text in it is not encoded as UTF-8"
     found = re.search(r"(.*) \(byte (\d+)\)", str(error))
     if not found:
         return "it ends too early" if "truncated" in str(error) else str(error)
+    reason = found[1].partition(" is malformed: ")[2] or found[1]
+    if encoding is not JSON:
+        return f"byte {found[2]}: {reason}"
     before = body[: int(found[2])]
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-    return f"line {line}, column {column}: {found[1].removeprefix('JSON is malformed: ')}"
+    return f"line {line}, column {column}: {reason}"

@@ -5,14 +5,28 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from msgspec import Struct
 
 from events.config import Config
 from events.jetstream.bus import Bus
-from events.jetstream.log import Log
+from events.jetstream.feed import Feed
+from events.jetstream.log import Log, Recorded
 from events.jetstream.payloads import Payloads
+from gateway.belongings import Belongings
+from gateway.frames import Shown
 from gateway.schemas import Schemas
 from projections.views import Views
 from rota.jetstream import Connection
+
+
+class Pace(Struct, frozen=True):
+    """How long a stream of events is silent, and how long its reader may be."""
+
+    heartbeat_seconds: float = 15.0
+    write_seconds: float = 30.0
+    """Time in which the reader has to take what was written, at most some 64 KiB or one event."""
+    linger_seconds: float = 5.0
+    """Time to hear why a stream was closed, for a reader that was too slow."""
 
 
 class Edge:
@@ -25,9 +39,19 @@ class Edge:
         self.log = Log(connection)
         self.payloads = Payloads(connection)
         self.schemas = Schemas()
+        self.belongings = Belongings(connection)
+        self.feed = Feed(connection, self.log, self._show)
+        self.streams = 0
+        """Streams of events that are open."""
+        self.pace = Pace()
         self._views: Views | None = None
         self._waits: set[asyncio.Timeout] = set()
         self._stopping = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing that lasts should be begun or gone on with."""
+        return self._stopping
 
     def views(self) -> Views:
         """Return the views; UnavailableError as long as the projections have not made them."""
@@ -56,10 +80,14 @@ class Edge:
             if not limit.expired():
                 limit.reschedule(asyncio.get_running_loop().time())
 
-    def close(self) -> None:
-        """Close the views."""
+    async def close(self) -> None:
+        """Stop reading the log, and close the views."""
+        await self.feed.close()
         if self._views:
             self._views.close()
+
+    def _show(self, recorded: Recorded) -> Shown:
+        return Shown(recorded, self.belongings.note(recorded.event))
 
 
 EDGE = web.AppKey("edge", Edge)

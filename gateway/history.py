@@ -2,17 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from events.catalog import encode
 from events.jetstream.log import Recorded
 from events.jetstream.status import Watch
 from gateway.answers import answer
 from gateway.bodies import read_query
 from gateway.edge import edge_of
-from gateway.lookup import find
+from gateway.frames import fields
+from gateway.lookup import find_last
+from gateway.selection import Position
 
 MAX_EVENTS = 1000
 """Events in one answer; `after` gets the ones that follow."""
@@ -21,9 +21,9 @@ WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
 
 
 class EventsQuery(Struct, frozen=True):
-    """Which events: those beyond version `after`; if there are none, wait for one."""
+    """Which events: those after a sequence; if there are none, wait for one."""
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Position = 0
     wait: WaitSeconds = 0
 
 
@@ -33,13 +33,15 @@ async def answer_events(request: web.Request, kind: Literal["batch", "job"]) -> 
     edge = edge_of(request)
     id_ = request.match_info["id"]
     async with Watch(edge.connection, edge.log, kind, id_) as watch:
-        history = (await find(edge, kind, id_)).events
+        last = await find_last(edge, kind, id_)
+        history: list[Recorded] = []
+        if last and last.sequence > query.after:
+            history = await edge.log.load(kind, id_, query.after)
         async with edge.patience(query.wait):
-            while len(history) <= query.after:
-                history += await watch.wait(len(history))
-    return answer({"events": [_shown(recorded) for recorded in history[query.after :][:MAX_EVENTS]]})
+            while not history:
+                history = await watch.wait(last.event.originator_version if last else 0)
+    return answer({"events": [_shown(recorded) for recorded in history[:MAX_EVENTS]]})
 
 
 def _shown(recorded: Recorded) -> dict[str, Any]:
-    # Decoding without a type turns the MessagePack values inside into plain ones, too.
-    return {"sequence": recorded.sequence, **msgspec.msgpack.decode(encode(recorded.event))}
+    return {"sequence": recorded.sequence, **fields(recorded)}

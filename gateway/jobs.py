@@ -1,36 +1,22 @@
 """Jobs over HTTP: schedule, look, wait, cancel."""
 
-from datetime import UTC, datetime
-from functools import reduce
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from events.jetstream.log import Recorded
-from events.jetstream.status import Watch
-from events.job import (
-    JOB,
-    CancelJob,
-    JobCancelled,
-    JobEnded,
-    JobFailed,
-    JobSucceeded,
-    JobTimedOut,
-)
 from gateway.answers import answer
-from gateway.bodies import decode, decode_jobs, read_body, read_query, request_group
-from gateway.edge import Edge, edge_of
-from gateway.history import WaitSeconds, answer_events
-from gateway.lookup import ID, find, find_job, find_specs
-from gateway.translate import job_commands
-from rota.errors import ConflictError
-from rota.protocol import ENDED_JOB, CancelRequest, JobFault, JobStatus, Name, Result, ScheduleResponse
+from gateway.bodies import decode, decode_jobs, read_body, read_query
+from gateway.callers import http_asker
+from gateway.edge import edge_of
+from gateway.history import answer_events
+from gateway.lookup import ID, find_job
+from gateway.messages import WaitSeconds
+from gateway.operations import cancel_job, job_result, schedule
+from rota.protocol import ENDED_JOB, CancelRequest, JobStatus, Name, ScheduleResponse
 
 routes = web.RouteTableDef()
-
-_cancel_request = msgspec.json.Decoder(CancelRequest)
 
 
 class JobsQuery(Struct, frozen=True):
@@ -51,15 +37,10 @@ class ResultQuery(Struct, frozen=True):
 
 
 @routes.post("/schedule")
-async def schedule(request: web.Request) -> web.Response:
+async def schedule_jobs(request: web.Request) -> web.Response:
     """Schedule one job or a list; when it answers, all of them are durable."""
-    edge = edge_of(request)
     requests, listed = decode_jobs(await read_body(request))
-    specs = await find_specs(edge, (one.spec for one in requests))
-    group = request_group(request, "request")
-    commands = job_commands(requests, specs, edge.schemas, group, datetime.now(UTC), listed=listed)
-    await edge.bus.send(commands)
-    ids = [command.id for command in commands]
+    ids = await schedule(edge_of(request), requests, http_asker(request), listed=listed)
     headers = {} if listed else {"Location": f"/jobs/{ids[0]}"}
     return answer(ScheduleResponse(ids), 202, headers)
 
@@ -87,47 +68,14 @@ async def get_events(request: web.Request) -> web.Response:
 async def get_result(request: web.Request) -> web.Response:
     """Answer how a job ended as soon as it has; 202 if it has not by then."""
     query = read_query(request, ResultQuery)
-    edge = edge_of(request)
-    id_ = request.match_info["id"]
-    async with Watch(edge.connection, edge.log, "job", id_) as watch:
-        history = (await find(edge, "job", id_)).events
-        async with edge.patience(query.wait):
-            while not (history and isinstance(history[-1].event, JobEnded)):
-                history += await watch.wait(len(history))
-    status = _status(history)
-    shown: dict[str, Any] = {"id": id_, "status": status}
-    if status not in ENDED_JOB:
-        return answer(shown, 202)
-    match history[-1].event:
-        case JobSucceeded() as event:
-            shown["result"] = await _value(edge, event.result)
-        case JobFailed() | JobTimedOut() as event:
-            shown["error"] = event.fault
-        case JobCancelled() as event:
-            shown["error"] = JobFault("Cancelled", event.reason)
-    return answer(shown)
+    result = await job_result(edge_of(request), request.match_info["id"], query.wait)
+    return answer(result, 200 if result.status in ENDED_JOB else 202)
 
 
 @routes.post(f"/jobs/{ID}/cancel")
 async def cancel(request: web.Request) -> web.Response:
-    """Ask for a job to be cancelled; ConflictError if it has ended in another way."""
-    edge = edge_of(request)
-    id_ = request.match_info["id"]
+    """Cancel a job; ConflictError if it has ended in another way, 202 if it is not known yet."""
     body = await read_body(request)
-    reason = decode(body, _cancel_request).reason if body else ""
-    status = _status((await find(edge, "job", id_)).events)
-    if status in ENDED_JOB and status != "cancelled":
-        raise ConflictError(f"The job {id_} has ended: {status}")
-    await edge.bus.send([CancelJob(id=id_, reason=reason)])
-    return answer({"id": id_}, 202)
-
-
-def _status(history: list[Recorded]) -> JobStatus:
-    """Return a job's status after its events; a command that waits counts as scheduled."""
-    state = reduce(JOB.evolve, (recorded.event for recorded in history), None)
-    return state.status if state else "scheduled"
-
-
-async def _value(edge: Edge, result: Result) -> Any:
-    body = await edge.payloads.get(result.payload) if result.payload else result.value
-    return None if body is None else msgspec.msgpack.decode(body)
+    reason = decode(body, CancelRequest).reason if body else ""
+    response = await cancel_job(edge_of(request), request.match_info["id"], reason, http_asker(request))
+    return answer(response, 200 if response.status == "done" else 202)

@@ -45,6 +45,20 @@ async def find(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Found:
     return Found(events, waiting)
 
 
+async def find_last(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Recorded | None:
+    """Return the newest event; None if there is none yet, or none any more. NotFoundError as in `find`."""
+    last = await edge.log.last(kind, id_)
+    if last or await edge.bus.find_waiting(kind, id_):
+        return last
+    # Perhaps a shard has carried the command out in between.
+    if last := await edge.log.last(kind, id_):
+        return last
+    with suppress(UnavailableError):
+        if edge.views().job(id_) if kind == "job" else edge.views().batch(id_):
+            return None
+    raise NotFoundError(f"There is no {kind} {id_}")
+
+
 async def find_job(edge: Edge, id_: str) -> JobView:
     """Return a job's view; NotFoundError if there was never such an id."""
     with suppress(UnavailableError):

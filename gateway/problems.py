@@ -60,10 +60,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         if error.status == RotaError.status:
             log.exception("%s %s failed", request.method, request.path)
         headers = {"Retry-After": "1"} if error.status == web.HTTPServiceUnavailable.status_code else {}
-        problem = _problem(error.status, error.slug, error.title, error.detail)
-        if error.problems:
-            problem["errors"] = [{"detail": one.detail, "pointer": one.pointer} for one in error.problems]
-        return _response(error.facts | problem, headers)
+        return _response(document(error), headers)
     except web.HTTPException as error:
         slug = error.reason.lower().replace(" ", "-")
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
@@ -75,6 +72,14 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         log.exception("%s %s failed", request.method, request.path)
         detail = "The gateway's log says more"
         return _response(_problem(RotaError.status, RotaError.slug, RotaError.title, detail), {})
+
+
+def document(error: RotaError) -> dict[str, Any]:
+    """Return an error as a problem document."""
+    problem = _problem(error.status, error.slug, error.title, error.detail)
+    if error.problems:
+        problem["errors"] = [{"detail": one.detail, "pointer": one.pointer} for one in error.problems]
+    return error.facts | problem
 
 
 def _problem(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:

@@ -23,9 +23,9 @@ class Schemas:
         try:
             validator = self._validator(spec)
         except ValueError as broken:
-            reason = str(broken).partition("\n")[0][:MAX_DETAIL]
             faults.add(
-                f"{place}/spec", f"The params schema of {spec.name} is broken: {reason}. Register a right one"
+                f"{place}/spec",
+                f"The params schema of {spec.name} is broken: {_reason(broken)}. Register a right one",
             )
             return
         try:
@@ -36,6 +36,13 @@ class Schemas:
         except ValueError as too_deep:
             faults.add(f"{place}/params", f"The params cannot be checked: {too_deep}")
 
+    def check_schema(self, schema: dict[str, Any], place: str, faults: Faults) -> None:
+        """Note that a schema is none."""
+        try:
+            Draft202012Validator(schema, retriever=_refuse)
+        except ValueError as broken:
+            faults.add(place, f"It is no JSON Schema: {_reason(broken)}")
+
     def _validator(self, spec: SpecView) -> Draft202012Validator:
         """Return the spec's validator; ValueError if its schema is none."""
         known = self._compiled.get(spec.name)
@@ -44,6 +51,10 @@ class Schemas:
         validator = Draft202012Validator(spec.params_schema, retriever=_refuse)
         self._compiled[spec.name] = (spec.params_schema, validator)
         return validator
+
+
+def _reason(broken: ValueError) -> str:
+    return str(broken).partition("\n")[0][:MAX_DETAIL]
 
 
 def _refuse(uri: str) -> Any:

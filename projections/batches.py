@@ -14,7 +14,7 @@ from events.catalog import encode
 from projections.sqlite import Fold, Projection, Row, to_microseconds
 
 SCHEMA = (
-    # `paths` (of all files) and `labels` are MessagePack.
+    # `paths` (of all files) and `labels` are MessagePack. The last two columns are for retention.
     """
     CREATE TABLE batches (
         id TEXT PRIMARY KEY NOT NULL,
@@ -25,7 +25,9 @@ SCHEMA = (
         opened_at INTEGER NOT NULL,
         sealed_at INTEGER,
         ended_at INTEGER,
-        error TEXT
+        error TEXT,
+        last_sequence INTEGER,
+        events INTEGER
     )
     """,
     """
@@ -54,7 +56,7 @@ READ = """
         jobs = coalesce(excluded.jobs, jobs), error = excluded.error
 """
 SEAL = "UPDATE batches SET status = 'sealed', sealed_at = ? WHERE id = ?"
-END = "UPDATE batches SET status = ?, ended_at = ?, error = ? WHERE id = ?"
+END = "UPDATE batches SET status = ?, error = ?, ended_at = ?, last_sequence = ?, events = ? WHERE id = ?"
 
 
 def _opened(event: BatchOpened, _: int) -> Row:
@@ -83,12 +85,16 @@ def _sealed(event: BatchSealed, _: int) -> Row:
     return (to_microseconds(event.at), event.originator_id)
 
 
-def _completed(event: BatchCompleted, _: int) -> Row:
-    return ("completed", to_microseconds(event.at), None, event.originator_id)
+def _completed(event: BatchCompleted, sequence: int) -> Row:
+    return ("completed", None, *_end(event, sequence))
 
 
-def _failed(event: BatchFailed, _: int) -> Row:
-    return ("failed", to_microseconds(event.at), event.reason, event.originator_id)
+def _failed(event: BatchFailed, sequence: int) -> Row:
+    return ("failed", event.reason, *_end(event, sequence))
+
+
+def _end(event: BatchCompleted | BatchFailed, sequence: int) -> Row:
+    return (to_microseconds(event.at), sequence, event.originator_version, event.originator_id)
 
 
 BATCHES = Projection(

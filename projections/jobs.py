@@ -4,6 +4,7 @@ from events.catalog import encode
 from events.job import (
     JobAttemptFailed,
     JobCancelled,
+    JobEnded,
     JobFailed,
     JobProgressed,
     JobQueued,
@@ -17,7 +18,8 @@ from rota.protocol import JobDetails
 
 SCHEMA = (
     # The sequence of a job's first event is its row number: rows are appended, and newest first costs no index.
-    # Times are microseconds since 1970; `error`, `labels` and `params` are MessagePack.
+    # Times are microseconds since 1970; `error`, `labels` and `params` are MessagePack. The last three columns are
+    # for retention: they are set when a job ends, and then stay.
     """
     CREATE TABLE jobs (
         sequence INTEGER PRIMARY KEY,
@@ -36,7 +38,10 @@ SCHEMA = (
         progress REAL,
         error BLOB,
         labels BLOB,
-        params BLOB NOT NULL
+        params BLOB NOT NULL,
+        last_sequence INTEGER,
+        events INTEGER,
+        large_result INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE INDEX jobs_by_spec ON jobs (spec)",
@@ -66,6 +71,11 @@ SCHEMA = (
         ON CONFLICT (batch, status) DO UPDATE SET count = count + 1;
     END
     """,
+    """
+    CREATE TRIGGER job_of_batch_removed AFTER DELETE ON jobs WHEN OLD.batch IS NOT NULL BEGIN
+        UPDATE batch_jobs SET count = count - 1 WHERE batch = OLD.batch AND status = OLD.status;
+    END
+    """,
 )
 
 # The first event makes the row; a later one begins the next attempt, which knows nothing of the one before.
@@ -81,9 +91,18 @@ WAIT = """
 START = "UPDATE jobs SET status = 'running', worker = ?, started_at = ? WHERE id = ?"
 PROGRESS = "UPDATE jobs SET progress = ? WHERE id = ?"
 RETRY = "UPDATE jobs SET status = 'scheduled', worker = ?, started_at = ?, error = ?, run_at = ? WHERE id = ?"
-SUCCEED = "UPDATE jobs SET status = 'succeeded', worker = ?, started_at = ?, ended_at = ? WHERE id = ?"
-FAIL = "UPDATE jobs SET status = ?, worker = ?, started_at = ?, ended_at = ?, error = ? WHERE id = ?"
-CANCEL = "UPDATE jobs SET status = 'cancelled', ended_at = ? WHERE id = ?"
+SUCCEED = """
+    UPDATE jobs SET
+        status = 'succeeded', worker = ?, started_at = ?, large_result = ?,
+        ended_at = ?, last_sequence = ?, events = ?
+    WHERE id = ?
+"""
+FAIL = """
+    UPDATE jobs SET
+        status = ?, worker = ?, started_at = ?, error = ?, ended_at = ?, last_sequence = ?, events = ?
+    WHERE id = ?
+"""
+CANCEL = "UPDATE jobs SET status = 'cancelled', ended_at = ?, last_sequence = ?, events = ? WHERE id = ?"
 
 
 def _scheduled(event: JobScheduled, sequence: int) -> Row:
@@ -126,23 +145,27 @@ def _attempt_failed(event: JobAttemptFailed, _: int) -> Row:
     )
 
 
-def _succeeded(event: JobSucceeded, _: int) -> Row:
-    return (event.worker, to_microseconds(event.started_at), to_microseconds(event.at), event.originator_id)
+def _succeeded(event: JobSucceeded, sequence: int) -> Row:
+    large = event.result.payload is not None
+    return (event.worker, to_microseconds(event.started_at), large, *_end(event, sequence))
 
 
-def _failed(event: JobFailed | JobTimedOut, _: int) -> Row:
+def _failed(event: JobFailed | JobTimedOut, sequence: int) -> Row:
     return (
         "failed" if isinstance(event, JobFailed) else "timed_out",
         event.worker,
         to_microseconds(event.started_at),
-        to_microseconds(event.at),
         encode(event.fault),
-        event.originator_id,
+        *_end(event, sequence),
     )
 
 
-def _cancelled(event: JobCancelled, _: int) -> Row:
-    return (to_microseconds(event.at), event.originator_id)
+def _cancelled(event: JobCancelled, sequence: int) -> Row:
+    return _end(event, sequence)
+
+
+def _end(event: JobEnded, sequence: int) -> Row:
+    return (to_microseconds(event.at), sequence, event.originator_version, event.originator_id)
 
 
 JOBS = Projection(

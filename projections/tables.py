@@ -2,27 +2,33 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 from events.jetstream.log import Recorded
+from events.jetstream.purge import Removed
+from events.log import LogTrimmed
 from projections.batches import BATCHES
 from projections.jobs import JOBS
+from projections.queues import QUEUES
+from projections.removed import REMOVED, forget, remove, to_purge
 from projections.specs import SPECS
 from projections.sqlite import Row, connect, transaction
 from rota.errors import IncompatibleError, UnavailableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
 
-PROJECTIONS = (BATCHES, JOBS, SPECS)
+PROJECTIONS = (BATCHES, JOBS, QUEUES, SPECS)
 FOLDS = {event: fold for projection in PROJECTIONS for event, fold in projection.folds.items()}
 SCHEMA = (
-    "CREATE TABLE log (origin TEXT NOT NULL, position INTEGER NOT NULL)",
-    "INSERT INTO log VALUES ('', 0)",
+    # `oldest_job` is that of the last `log.trimmed`.
+    "CREATE TABLE log (origin TEXT NOT NULL, position INTEGER NOT NULL, oldest_job INTEGER NOT NULL DEFAULT 0)",
+    "INSERT INTO log (origin, position) VALUES ('', 0)",
     *(statement for projection in PROJECTIONS for statement in projection.schema),
+    *REMOVED,
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
@@ -73,16 +79,13 @@ class Tables:
         Return the position then: events up to the stored one are ignored, and nothing is done if it is before
         `after`, since others have put older tables in place. UnavailableError if nothing could be written.
         """
-        try:
-            with transaction(self._connection, "IMMEDIATE"):
-                position = self.position
-                if not after <= position < until:
-                    return position
-                apply(self._connection, (one for one in recorded if one.sequence > position))
-                self._connection.execute("UPDATE log SET position = ?", (until,))
-                return until
-        except sqlite3.OperationalError as error:
-            raise UnavailableError(f"The views cannot be written: {error}") from error
+        with _translated(), transaction(self._connection, "IMMEDIATE"):
+            position = self.position
+            if not after <= position < until:
+                return position
+            apply(self._connection, (one for one in recorded if one.sequence > position))
+            self._connection.execute("UPDATE log SET position = ?", (until,))
+            return until
 
     def replace(self, other: Self) -> None:
         """Take over all that other tables hold, at once for those that read."""
@@ -96,9 +99,27 @@ class Tables:
             empty.execute("UPDATE log SET origin = ?", (origin,))
             empty.backup(self._connection)
 
+    def to_purge(self, limit: int) -> list[Removed]:
+        """Return what is gone from the tables and has to be removed from the streams, in this order."""
+        with _translated():
+            return to_purge(self._connection, limit)
+
+    def forget(self, removed: Iterable[Removed]) -> None:
+        """Note that these are removed from the streams."""
+        with _translated(), transaction(self._connection, "IMMEDIATE"):
+            forget(self._connection, removed)
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UnavailableError(f"The views cannot be written: {error}") from error
 
 
 def create() -> sqlite3.Connection:
@@ -113,8 +134,21 @@ def apply(connection: sqlite3.Connection, recorded: Iterable[Recorded]) -> None:
     """Put events into the tables.
 
     Statements are run for many rows at a time: first for the first event of each aggregate, then for the second
-    of each, and so on. So an aggregate's events keep their order; those of different ones do not depend on it.
+    of each, and so on. So an aggregate's events keep their order; those of different ones do not depend on it,
+    but for what removes all that came before.
     """
+    some: list[Recorded] = []
+    for one in recorded:
+        if isinstance(one.event, LogTrimmed):
+            _apply(connection, some)
+            some.clear()
+            remove(connection, one.event)
+        else:
+            some.append(one)
+    _apply(connection, some)
+
+
+def _apply(connection: sqlite3.Connection, recorded: Iterable[Recorded]) -> None:
     rounds: list[dict[str, list[Row]]] = []
     seen: dict[str, int] = {}
     for one in recorded:

@@ -1,4 +1,4 @@
-"""The queries: jobs, batches and job specs as the gateway shows them."""
+"""The queries: jobs, batches, queues and job specs as the gateway shows them."""
 
 import re
 import sqlite3
@@ -13,7 +13,17 @@ from events.spec import Definition
 from projections.sqlite import EPOCH, MICROSECOND, connect_read_only, from_microseconds, transaction
 from projections.tables import SCHEMA_VERSION, apply, create
 from rota.errors import InvalidRequestError, UnavailableError
-from rota.protocol import BatchView, FileView, JobFault, JobList, JobStatus, JobView, SpecView
+from rota.protocol import (
+    BatchStatus,
+    BatchView,
+    FileView,
+    JobFault,
+    JobList,
+    JobStatus,
+    JobView,
+    QueueView,
+    SpecView,
+)
 
 CURSOR = re.compile(r"[0-9a-f]{1,15}")
 
@@ -88,6 +98,25 @@ class Views:
             files = self._read("SELECT * FROM batch_files WHERE batch = ? ORDER BY file_index", id_)
             counts = self._read("SELECT status, count FROM batch_jobs WHERE batch = ? AND count > 0", id_)
         return _batch(found[0], files, counts) if found else None
+
+    def batches(
+        self, *, status: BatchStatus | None = None, spec: str | None = None, limit: int = 50
+    ) -> list[BatchView]:
+        """Return so many of the batches that fit, newest first."""
+        query = """
+            SELECT id FROM batches WHERE (? IS NULL OR status = ?) AND (? IS NULL OR spec = ?)
+            ORDER BY rowid DESC LIMIT ?
+        """
+        ids = [row["id"] for row in self._read(query, status, status, spec, spec, limit)]
+        return [view for id_ in ids if (view := self.batch(id_))]
+
+    def queues(self) -> list[QueueView]:
+        """Return the queues that have or had jobs, by name, with their jobs counted by state."""
+        query = "SELECT queue, status, count FROM queue_jobs WHERE count > 0 ORDER BY queue, status"
+        counts: dict[str, dict[str, int]] = {}
+        for row in self._read(query):
+            counts.setdefault(row["queue"], {})[row["status"]] = row["count"]
+        return [QueueView(name=name, jobs={**jobs, "total": sum(jobs.values())}) for name, jobs in counts.items()]
 
     def spec(self, name: str) -> SpecView | None:
         """Return a job spec."""

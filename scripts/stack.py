@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
+NATS_START_SECONDS = 900.0
+"""After `kill -9` nats-server reads 2 to 4 s for each million of events (ADR 9)."""
 STOP_SECONDS = 20.0
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
@@ -61,6 +63,15 @@ class Service:
 
     def start(self) -> None:
         """Start it, and wait until it is ready. Raises StartError with what it printed."""
+        self.spawn()
+        if self._says_ready:
+            self.wait(self._ready.is_set)
+
+    def spawn(self) -> None:
+        """Start it without waiting.
+
+        It ends with the thread that called this: let that be one that lasts.
+        """
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 self._command,
@@ -72,19 +83,19 @@ class Service:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread holds a lock that prctl needs
             )
-        if self._says_ready:
-            ready = threading.Event()
-            threading.Thread(target=self._copy, args=(ready,), daemon=True).start()
-            self.wait(ready.is_set)
+        self._ready = threading.Event()
+        if lines := self.process.stdout:
+            threading.Thread(target=self._copy, args=(lines, self._ready), daemon=True).start()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds while the process lives."""
-        deadline = time.monotonic() + START_SECONDS
+        seconds = NATS_START_SECONDS if self.name == "nats-server" else START_SECONDS
+        deadline = time.monotonic() + seconds
         while not condition():
             ended = self.process.poll() is not None
             if ended or time.monotonic() > deadline:
                 self.kill()
-                what = "did not start" if ended else f"was not ready within {START_SECONDS:.0f} s"
+                what = "did not start" if ended else f"was not ready within {seconds:.0f} s"
                 last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise StartError(f"{self.name} {what}: {' '.join(last) or 'see ' + str(self._log)}")
             time.sleep(0.02)
@@ -112,9 +123,8 @@ class Service:
             self.process.kill()
         self.process.wait()
 
-    def _copy(self, ready: threading.Event) -> None:
-        assert self.process.stdout
-        with self.process.stdout as lines, self._log.open("ab", buffering=0) as log:
+    def _copy(self, lines: IO[bytes], ready: threading.Event) -> None:
+        with lines, self._log.open("ab", buffering=0) as log:
             for line in lines:
                 log.write(line)
                 if line.startswith(b"ready"):
@@ -186,6 +196,13 @@ class Stack:
         service.start()
         if name == "nats-server":
             service.wait(lambda: port_in_use("127.0.0.1", self._nats_port))
+
+    def keep(self) -> list[str]:
+        """Start again what has ended, without waiting for it; return the names."""
+        ended = [name for name, service in self.services.items() if not service.alive]
+        for name in ended:
+            self.services[name].spawn()
+        return ended
 
     def actor_pids(self, role: str) -> list[int]:
         """Return the processes of the actors of a role (`ShardHost`, `ReaderHost`), which Ray names after it."""

@@ -19,6 +19,7 @@ Configuration is read from the environment:
   ROTA_HOST        address that the gateway listens on (127.0.0.1)
   ROTA_PORT        port of the gateway (8080)
   ROTA_SHARDS, ROTA_READERS, ROTA_MAX_BODY_BYTES, ROTA_LOG_LEVEL
+  ROTA_KEEP_EVENTS_DAYS, ...: how long things are kept; all are in docs/reference/configuration.md
   RAY_ADDRESS      a Ray cluster to join (default: start Ray here)
 """
 LOOK_SECONDS = 0.5
@@ -49,13 +50,9 @@ def main() -> int:
     stack.start()
     print(f"Rota is ready at {stack.url}. Ctrl-C stops it.", flush=True)
     while not stop.wait(LOOK_SECONDS):
-        for name, service in stack.services.items():
-            if not service.alive:
-                print(f"  {name} has ended; starting it again", flush=True)
-                try:
-                    stack.restart(name)
-                except StartError as error:
-                    print(f"  {error}; trying again", flush=True)
+        # Without waiting: what starts may itself wait for another one that has ended.
+        for name in stack.keep():
+            print(f"  {name} has ended; starting it again", flush=True)
     print("Rota stops ...", flush=True)
     in_order = stack.stop()
     print(

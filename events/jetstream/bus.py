@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 from nats.aio.msg import Msg
 
-from events.catalog import AnyCommand, decode_commands, encode
-from events.ids import group_of
-from events.jetstream.topology import COMMANDS
+from events.base import Kind
+from events.catalog import AnyCommand, encode
+from events.jetstream.requests import find_beginning
 from events.subjects import command_subject
 from rota.errors import RotaError, TooLargeError, UnavailableError
 from rota.jetstream import MAX_BATCH, RETRY_SECONDS, Connection, Message
+from rota.protocol import CALLER, CAUSATION_ID, REPLY_TO, Outcome
 
 GIVE_UP_SECONDS = 10.0
 HEADROOM_BYTES = 1024
@@ -25,14 +28,40 @@ class Bus:
         self._waiting: list[tuple[list[Message], asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def send(self, commands: Sequence[AnyCommand]) -> None:
+    async def send(self, commands: Sequence[AnyCommand], *, caller: str = "", causation_id: str = "") -> None:
         """Store commands, all or none; when it returns they are durable.
 
-        Commands of one kind and group are one message. Raises TooLargeError if they need more than MAX_BATCH
+        `caller` says who asks, and `causation_id` names the event that made it ask. Commands of one kind and
+        group are one message. Raises TooLargeError if they need more than MAX_BATCH
         messages or one message is over the server's limit, UnavailableError if NATS does not answer in time;
         then it is not known whether they are stored, and to send them again does no harm.
         """
-        messages = _messages(commands)
+        await self._store(_messages(commands, _headers(caller, causation_id)))
+
+    async def ask(
+        self, command: AnyCommand, *, timeout: float, caller: str = "", causation_id: str = ""
+    ) -> Outcome | None:
+        """Store a command, and wait so many seconds for what becomes of it; None if that is not known by then."""
+        inbox = self._connection.client.new_inbox()
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def receive(message: Msg) -> None:
+            if not answered.done():
+                answered.set_result(message.data)
+
+        subscription = await self._connection.client.subscribe(inbox, cb=receive)
+        try:
+            headers = _headers(caller, causation_id) | {REPLY_TO: inbox}
+            await self._store(_messages([command], headers))
+            async with asyncio.timeout(timeout):
+                return msgspec.json.decode(await answered, type=list[Outcome])[0]
+        except TimeoutError:
+            return None
+        finally:
+            with suppress(UnavailableError):
+                await self._connection.ignore(subscription)
+
+    async def _store(self, messages: list[Message]) -> None:
         if len(messages) > MAX_BATCH:
             raise TooLargeError(f"{len(messages)} groups of commands are over the limit of {MAX_BATCH} at a time")
         limit = self._connection.client.max_payload - HEADROOM_BYTES
@@ -45,13 +74,10 @@ class Bus:
             self._flushing = asyncio.create_task(self._flush(), name="bus flush")
         await stored
 
-    async def find_waiting(self, kind: str, id_: str) -> AnyCommand | None:
+    async def find_waiting(self, kind: Kind, id_: str) -> AnyCommand | None:
         """Return the command that makes an aggregate, if no shard has taken it yet."""
-        verb = {"job": "schedule", "batch": "open", "spec": "register"}[kind]
-        message: Msg | None = await self._connection.last(COMMANDS, f"rota.command.*.{kind}.{group_of(id_)}.{verb}")
-        if message is None:
-            return None
-        return next((command for command in decode_commands(message.data) if command.id == id_), None)
+        asked = await find_beginning(self._connection, kind, id_)
+        return asked.command if asked else None
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -95,8 +121,13 @@ class Bus:
                 future.set_result(None)
 
 
-def _messages(commands: Sequence[AnyCommand]) -> list[Message]:
+def _headers(caller: str, causation_id: str) -> dict[str, str]:
+    headers = {CALLER: caller, CAUSATION_ID: causation_id}
+    return {name: value for name, value in headers.items() if value}
+
+
+def _messages(commands: Sequence[AnyCommand], headers: dict[str, str]) -> list[Message]:
     by_subject: dict[str, list[AnyCommand]] = {}
     for command in commands:
         by_subject.setdefault(command_subject(command), []).append(command)
-    return [Message(subject, encode(group)) for subject, group in by_subject.items()]
+    return [Message(subject, encode(group), headers) for subject, group in by_subject.items()]

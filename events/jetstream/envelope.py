@@ -19,6 +19,11 @@ def token(id_: UUID | str) -> str:
     return id_.urn if isinstance(id_, UUID) else quote(id_, safe="").replace(".", "%2E") or "%"
 
 
+def is_event(message: Msg) -> bool:
+    """Say whether a message is a stored event, and not a position or a view's record in the same stream."""
+    return "ce-id" in (message.headers or {})
+
+
 def stored_event(message: Msg) -> StoredEvent:
     """Read a stored event from a message."""
     return StoredEvent(*_read(message))

@@ -11,6 +11,7 @@ from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
     InfrastructureFactory,
+    NotSupportedError,
     ProcessRecorder,
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic
@@ -23,6 +24,7 @@ from events.jetstream.recorders import (
     JetStreamApplicationRecorder,
     JetStreamRecorder,
 )
+from events.jetstream.topology import STREAMS
 from events.jetstream.tracking import JetStreamProcessRecorder, JetStreamTrackingRecorder
 
 R = TypeVar("R", bound=JetStreamRecorder)
@@ -67,7 +69,10 @@ class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
 
     def _stream(self, purpose: str) -> str:
         names = (self.env.get(self.NAMESPACE), self.env.name or "stored", purpose)
-        return "_".join(token(name) for name in names if name).upper()
+        stream = "_".join(token(name) for name in names if name).upper()
+        if stream in STREAMS:
+            raise NotSupportedError(f"The stream {stream} is Rota's own; give the application another name")
+        return stream
 
     def _class(self, key: str, default: type[R]) -> type[R]:
         topic = self.env.get(key)

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+import msgspec
 from msgspec import Struct
 
-from events.base import Event, Kind
-from events.catalog import TAGS, AnyEvent, decode_event, encode
-from events.jetstream.direct import scan, sequence_of
+from events.base import Event, Kind, event_id
+from events.catalog import TAGS, AnyEvent, decode_event, encode, split_tag
+from events.jetstream.chain import chain
+from events.jetstream.direct import sequence_of
 from events.jetstream.topology import EVENTS, SECOND
 from events.subjects import aggregate_filter, event_subject
 from rota.errors import RotaError
@@ -22,6 +24,8 @@ from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Mess
 from rota.pull import Pull, delivery
 
 FOLLOW_CREDIT = 4000
+BATCHES_AT_ONCE = 20
+"""Atomic batches that are under way together; the server allows 50 a stream, of all who write."""
 FOLLOWER_GONE_SECONDS = 60
 
 
@@ -50,12 +54,12 @@ def cloud_event(event: Event) -> dict[str, str]:
 
     Each costs in every store and delivery. The aggregate's id stands in `ce-id`, the time in the body.
     """
-    tag = TAGS[type(event)]
+    tag, version = split_tag(TAGS[type(event)])
     return {
         "ce-specversion": "1.0",
-        "ce-id": f"{event.originator_id}.{event.originator_version}",
+        "ce-id": event_id(event),
         "ce-source": "/rota",
-        "ce-type": f"rota.{tag}.v1",
+        "ce-type": f"rota.{tag}.v{version}",
         "ce-datacontenttype": "application/msgpack",
     }
 
@@ -96,8 +100,10 @@ class Log:
                     strict=True,
                 )
             )
-            for append in several:
-                stored[append.kind, append.id] = await self._connection.publish_all(_messages(append))
+            for start in range(0, len(several), BATCHES_AT_ONCE):
+                some = several[start : start + BATCHES_AT_ONCE]
+                last = await asyncio.gather(*(self._connection.publish_all(_messages(append)) for append in some))
+                stored.update(((append.kind, append.id), at) for append, at in zip(some, last, strict=True))
         except JetStreamError as error:
             if error.code in WRONG_LAST_SEQUENCE:
                 raise SequenceConflictError(str(error)) from error
@@ -106,8 +112,21 @@ class Log:
 
     async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
         """Return an aggregate's events, oldest first, that stand after a sequence."""
-        messages = scan(self._connection, self._stream, aggregate_filter(kind, id_), after + 1)
-        return [Recorded(sequence_of(message), decode_event(message.data)) async for message in messages]
+        messages = await chain(self._connection, self._stream, aggregate_filter(kind, id_), after)
+        return [Recorded(sequence_of(message), decode_event(message.data)) for message in messages]
+
+    async def last(self, kind: Kind, id_: str) -> Recorded | None:
+        """Return an aggregate's newest event, or None if it has none."""
+        query = msgspec.json.encode({"last_by_subj": aggregate_filter(kind, id_)})
+        reply = await self._connection.request(f"$JS.API.DIRECT.GET.{self._stream}", query)
+        if (reply.headers or {}).get("Status") == "404":
+            return None
+        return Recorded(sequence_of(reply), decode_event(reply.data))
+
+    async def sequence_on(self, subject: str) -> int:
+        """Return the sequence of the newest event on a subject, 0 if there is none."""
+        message = await self._connection.last(self._stream, subject)
+        return sequence_of(message) if message else 0
 
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event, 0 if there is none."""
@@ -120,10 +139,18 @@ class Log:
         return str(info["created"])
 
     def follow(
-        self, subjects: Sequence[str] = ("rota.event.>",), *, after: int = 0, headers_only: bool = False
+        self,
+        subjects: Sequence[str] = (">",),
+        *,
+        after: int = 0,
+        headers_only: bool = False,
+        credit: int = FOLLOW_CREDIT,
     ) -> "Follower":
-        """Follow the log from a position, in order, without gaps or repeats, for as long as it is entered."""
-        return Follower(self._connection, self._stream, subjects, after, headers_only=headers_only)
+        """Follow the log from a position, in order, without gaps or repeats, for as long as it is entered.
+
+        `credit` is how many events may have come and wait to be taken.
+        """
+        return Follower(self._connection, self._stream, subjects, after, headers_only=headers_only, credit=credit)
 
 
 class Follower:
@@ -134,7 +161,14 @@ class Follower:
     """
 
     def __init__(
-        self, connection: Connection, stream: str, subjects: Sequence[str], after: int, *, headers_only: bool
+        self,
+        connection: Connection,
+        stream: str,
+        subjects: Sequence[str],
+        after: int,
+        *,
+        headers_only: bool,
+        credit: int = FOLLOW_CREDIT,
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -143,21 +177,23 @@ class Follower:
         self._name = f"follower-{secrets.token_hex(8)}"
         self.position = after
         """Sequence of the last message that was taken, or where following began."""
+        self.behind = 0
+        """How many messages that were there when its consumer was made have not been taken yet."""
         self._received = after
         self._expected = 1
         self._broken = False
         self._waiting: list[Msg] = []
         self._arrived = asyncio.Event()
-        self._pull = Pull(
-            connection, stream, self._name, self._receive, credit=FOLLOW_CREDIT, recreate=self._recreate
-        )
+        self._pull = Pull(connection, stream, self._name, self._receive, credit=credit, recreate=self._recreate)
 
     async def __aenter__(self) -> Self:
         await self._create()
+        self._connection.on_reconnect.add(self._break)
         await self._pull.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._connection.on_reconnect.discard(self._break)
         await self._pull.__aexit__(*exc)
         with suppress(RotaError):
             await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
@@ -176,6 +212,7 @@ class Follower:
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         self._pull.free(len(taken))
         self.position = delivery(taken[-1]).sequence
+        self.behind = max(0, self.behind - len(taken))
         return taken
 
     def _receive(self, message: Msg) -> None:
@@ -188,6 +225,11 @@ class Follower:
             self._expected += 1
             self._received = place.sequence
             self._waiting.append(message)
+        self._arrived.set()
+
+    def _break(self) -> None:
+        # What was on its way when the connection broke is lost, and perhaps nothing comes that would show it.
+        self._broken = True
         self._arrived.set()
 
     async def _recreate(self) -> None:
@@ -209,6 +251,7 @@ class Follower:
             "mem_storage": True,
             "inactive_threshold": FOLLOWER_GONE_SECONDS * SECOND,
         }
-        await self._connection.call(
+        made = await self._connection.call(
             f"CONSUMER.CREATE.{self._stream}.{self._name}", {"stream_name": self._stream, "config": config}
         )
+        self.behind = len(self._waiting) + int(made["num_pending"])

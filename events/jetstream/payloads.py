@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from events.jetstream.topology import PAYLOADS
+from events.jetstream.topology import PAYLOADS, RESULTS
 from rota.errors import NotFoundError, RotaError
 from rota.jetstream import Connection, Message
 from rota.protocol import Payload
@@ -14,13 +14,13 @@ class DamagedPayloadError(RotaError):
 
 
 class Payloads:
-    """The stream of payloads."""
+    """The streams of payloads: rows and large results."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, bodies: Sequence[tuple[str, Any]]) -> None:
-        """Store bodies by subject; one that is there already is replaced.
+        """Store rows by subject; one that is there already is replaced.
 
         An atomic batch of bodies would be written twice by the server; to store some again does no harm.
         """
@@ -28,7 +28,7 @@ class Payloads:
 
     async def get(self, payload: Payload) -> bytes:
         """Return a body. NotFoundError if it was removed, DamagedPayloadError if it is not what was stored."""
-        message = await self._connection.last(PAYLOADS, payload.subject)
+        message = await self._connection.last(_stream_of(payload.subject), payload.subject)
         if message is None:
             raise NotFoundError(f"The payload {payload.subject} was removed")
         if not payload.fits(message.data):
@@ -36,5 +36,9 @@ class Payloads:
         return message.data
 
     async def remove(self, subjects: str) -> None:
-        """Remove all bodies on subjects that match, without waiting for it."""
+        """Remove all rows on subjects that match, without waiting for it."""
         await self._connection.purge(PAYLOADS, subjects)
+
+
+def _stream_of(subject: str) -> str:
+    return RESULTS if subject.startswith("rota.result.") else PAYLOADS

@@ -16,16 +16,18 @@ from eventsourcing.persistence import (
 )
 
 from events.jetstream.direct import PAGE, scan, sequence_of
-from events.jetstream.envelope import headers_of, notification, stored_event, token
+from events.jetstream.envelope import headers_of, is_event, notification, stored_event, token
 from events.jetstream.log import Log
 from events.jetstream.loop import Loop
 from events.jetstream.subscription import JetStreamSubscription
-from events.jetstream.topology import EVENTS, STREAMS
-from rota.jetstream import MAX_BATCH, Connection, JetStreamError, Message
+from rota.jetstream import MAX_BATCH, Connection, JetStreamError, Message, Msg
 
 STREAM_EXISTS = 10058
 MAX_BATCHES_IN_FLIGHT = 10
 """Atomic batches that one recorder sends at a time; the server allows 50 a stream."""
+
+ALL = ">"
+"""A filter that says it by its words has the server look at each subject: for a second with millions (ADR 9)."""
 
 NONE_BEFORE = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
@@ -33,7 +35,7 @@ NONE_BEFORE = {"Nats-Expected-Last-Subject-Sequence": "0"}
 class JetStreamRecorder(Recorder):
     """What all recorders have: a stream, which is made if it is missing, and the loop that reaches it."""
 
-    def __init__(self, loop: Loop, stream: str = EVENTS) -> None:
+    def __init__(self, loop: Loop, stream: str) -> None:
         self.loop = loop
         self.stream = stream
         self._in_flight = asyncio.Semaphore(MAX_BATCHES_IN_FLIGHT)
@@ -54,7 +56,15 @@ class JetStreamRecorder(Recorder):
             return await self.connection.publish_all(messages)
 
     async def _ensure_stream(self) -> None:
-        config = STREAMS.get(self.stream) or {
+        try:
+            await self.connection.call(f"STREAM.CREATE.{self.stream}", {"name": self.stream, **self._config()})
+        except JetStreamError as error:
+            if error.code != STREAM_EXISTS:
+                raise
+
+    def _config(self) -> dict[str, Any]:
+        """Return how the stream is made."""
+        return {
             "subjects": [f"{self.stream}.>"],
             "storage": "file",
             "allow_atomic": True,
@@ -62,26 +72,19 @@ class JetStreamRecorder(Recorder):
             # An event has its subject for itself; of the positions in other logs only the last is needed.
             "max_msgs_per_subject": 1,
         }
-        try:
-            await self.connection.call(f"STREAM.CREATE.{self.stream}", {"name": self.stream, **config})
-        except JetStreamError as error:
-            if error.code != STREAM_EXISTS:
-                raise
 
 
 class JetStreamAggregateRecorder(JetStreamRecorder, AggregateRecorder):
     """Stored events on subjects `<prefix>.any.<originator id>.<version>`.
 
     An insert is one atomic batch, in which each event expects to be the first on its subject: that makes an
-    id and version unique, whatever the number of writers. Events of one aggregate come in the order in which
-    they were stored; `gt` counts on that being the order of their versions, as aggregates make them.
-
-    Rota's own log can be read, not written: its events are appended by those who own the aggregates.
+    id and version unique, whatever the number of writers. Events of one aggregate come in the order of their
+    versions.
     """
 
-    def __init__(self, loop: Loop, stream: str = EVENTS) -> None:
+    def __init__(self, loop: Loop, stream: str) -> None:
         super().__init__(loop, stream)
-        self.prefix = "rota.event" if stream == EVENTS else f"{stream}.event"
+        self.prefix = f"{stream}.event"
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
         """Store events, all or none, up to 1,000; IntegrityError if one of them exists.
@@ -100,14 +103,12 @@ class JetStreamAggregateRecorder(JetStreamRecorder, AggregateRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events of one aggregate; the newest alone costs one request."""
+        """Return events of one aggregate."""
         if limit is not None and limit < 1:
             return []
         return self.loop.run(self._select_events(originator_id, gt, lte, limit, desc=desc))
 
     async def _insert(self, events: Sequence[StoredEvent], first: Sequence[Message] = ()) -> list[int]:
-        if self.stream == EVENTS:
-            raise NotSupportedError("Rota's log is written by Rota alone; send a command instead")
         messages = [*first, *map(self._message, events)]
         last = await self.store(messages) if messages else 0
         return list(range(last - len(events) + 1, last + 1))
@@ -119,22 +120,35 @@ class JetStreamAggregateRecorder(JetStreamRecorder, AggregateRecorder):
     async def _select_events(
         self, id_: UUID | str, gt: int | None, lte: int | None, limit: int | None, *, desc: bool
     ) -> list[StoredEvent]:
-        aggregate = f"{self.prefix}.*.{token(id_)}"
-        if desc and limit == 1 and gt is None and lte is None:
-            newest = await self.connection.last(self.stream, f"{aggregate}.>")
-            return [stored_event(newest)] if newest else []
-        start = 1
-        if gt is not None and (known := await self.connection.last(self.stream, f"{aggregate}.{gt}")):
-            start = sequence_of(known) + 1
+        # Each is asked for by its own subject: a search on a wildcard reads all that was stored since (ADR 9).
+        aggregate = f"{self.prefix}.any.{token(id_)}"
+        versions = [
+            version
+            for version in await self._versions(aggregate)
+            if (gt is None or version > gt) and (lte is None or version <= lte)
+        ]
+        versions = sorted(versions, reverse=desc)[:limit]
         found: list[StoredEvent] = []
-        page = min(limit or PAGE, PAGE)
-        async for message in scan(self.connection, self.stream, f"{aggregate}.>", start, page=page):
-            event = stored_event(message)
-            if (gt is None or event.originator_version > gt) and (lte is None or event.originator_version <= lte):
-                found.append(event)
-                if len(found) == limit and not desc:
-                    break
-        return found[::-1][:limit] if desc else found
+        for first in range(0, len(versions), PAGE):
+            messages = await asyncio.gather(
+                *(
+                    self.connection.last(self.stream, f"{aggregate}.{version}")
+                    for version in versions[first : first + PAGE]
+                )
+            )
+            found += [stored_event(message) for message in messages if message]
+        return found
+
+    async def _versions(self, aggregate: str) -> list[int]:
+        """Return which versions of an aggregate are stored."""
+        found: list[int] = []
+        while True:
+            query = {"subjects_filter": f"{aggregate}.*", "offset": len(found)}
+            info = await self.connection.call(f"STREAM.INFO.{self.stream}", query)
+            subjects = info["state"].get("subjects") or {}
+            found += [int(subject.rpartition(".")[2]) for subject in subjects]
+            if not subjects or len(found) >= info["total"]:
+                return found
 
 
 class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecorder):
@@ -162,20 +176,28 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
 
     def max_notification_id(self) -> int | None:
         """Return the id of the newest event, or None."""
-        newest = self.loop.run(self.connection.last(self.stream, f"{self.prefix}.>"))
+        newest = self.loop.run(self._newest())
         return sequence_of(newest) if newest else None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Return an iterator over all notifications after `gt`, which waits for those to come."""
-        follower = Log(self.connection, self.stream).follow([f"{self.prefix}.>"], after=gt or 0)
+        follower = Log(self.connection, self.stream).follow([ALL], after=gt or 0)
         return JetStreamSubscription(self, self.loop, follower, topics)
+
+    async def _newest(self) -> Msg | None:
+        newest = await self.connection.last(self.stream, ALL)
+        if newest is None or is_event(newest):
+            return newest
+        return await self.connection.last(self.stream, f"{self.prefix}.>")
 
     async def _select_notifications(
         self, first: int, limit: int, stop: int | None, topics: Sequence[str]
     ) -> list[Notification]:
         found: list[Notification] = []
         page = PAGE if topics else min(limit, PAGE)
-        async for message in scan(self.connection, self.stream, f"{self.prefix}.>", first, page=page):
+        async for message in scan(self.connection, self.stream, ALL, first, page=page):
+            if not is_event(message):
+                continue
             candidate = notification(message, sequence_of(message))
             if stop is not None and candidate.id > stop:
                 break

@@ -9,7 +9,7 @@ from threading import Lock
 from eventsourcing.persistence import ApplicationRecorder, InterfaceError, Notification, Subscription
 from nats.aio.msg import Msg
 
-from events.jetstream.envelope import notification
+from events.jetstream.envelope import is_event, notification
 from events.jetstream.log import Follower
 from events.jetstream.loop import Loop
 from rota.jetstream import until_available
@@ -54,6 +54,8 @@ class JetStreamSubscription(Subscription[ApplicationRecorder]):
             if self._has_been_stopped:
                 raise StopIteration
             message = self._ready.popleft()
+            if not is_event(message):
+                continue
             found = notification(message, delivery(message).sequence)
             if not self._topics or found.topic in self._topics:
                 return found

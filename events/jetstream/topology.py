@@ -1,8 +1,9 @@
 """The streams and consumers that Rota needs, as data; made at start, or checked when they are there."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
+from events.config import Config
 from events.subjects import PARTITIONS, partition_filter
 from rota.errors import IncompatibleError, UnavailableError
 from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError
@@ -17,6 +18,9 @@ COMMANDS = "ROTA_COMMANDS"
 EVENTS = "ROTA_EVENTS"
 WORK = "ROTA_WORK"
 PAYLOADS = "ROTA_PAYLOADS"
+RESULTS = "ROTA_RESULTS"
+SNAPSHOTS = "ROTA_SNAPSHOTS"
+DEAD_LETTERS = "ROTA_DEAD_LETTERS"
 
 STREAMS: dict[str, dict[str, Any]] = {
     # Timers live here, since the target of a NATS schedule must be in the stream of the schedule.
@@ -57,15 +61,46 @@ STREAMS: dict[str, dict[str, Any]] = {
             }
         ],
     },
-    # The rows of a batch are removed as its jobs end; the age is for large results, and for what was left over.
+    # The rows of a batch are removed as its jobs end; their age is for what was left over.
     PAYLOADS: {
         "subjects": ["rota.payload.>"],
         "retention": "limits",
         "storage": "file",
         "allow_direct": True,
-        "max_age": 30 * DAY,
+    },
+    RESULTS: {
+        "subjects": ["rota.result.*"],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+    },
+    SNAPSHOTS: {
+        "subjects": ["rota.snapshot.*.*"],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+        "max_msgs_per_subject": 1,
+    },
+    DEAD_LETTERS: {
+        "subjects": ["rota.dead_letter.*.*.*"],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+        "max_msgs": 100_000,
     },
 }
+
+KEPT_DAYS: dict[str, Callable[[Config], float]] = {
+    PAYLOADS: lambda config: config.keep_payloads_days,
+    RESULTS: lambda config: config.keep_results_days,
+    DEAD_LETTERS: lambda config: config.keep_dead_letters_days,
+}
+"""The streams whose messages go by their age. Events do not: a job that waits needs its oldest one."""
+
+OWNER = "owner"
+"""The priority group of a partition's consumer: the server hands messages to one client of it at a time."""
+PIN_SECONDS = 5
+"""After this silence of a partition's owner another one may have it."""
 
 READERS = "readers"
 """The consumer that hands out opened batches; a batch is acknowledged when it has ended."""
@@ -84,9 +119,12 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
                 "durable_name": partition_consumer(partition),
                 "filter_subject": partition_filter(partition),
                 "ack_policy": "explicit",
-                # A shard that starts takes over at once; see `take_over`.
-                "ack_wait": 30 * SECOND,
+                # Who takes a partition over does not wait for this; see `hand_out_again`.
+                "ack_wait": 60 * SECOND,
                 "max_ack_pending": 10_000,
+                "priority_policy": "pinned_client",
+                "priority_groups": [OWNER],
+                "priority_timeout": PIN_SECONDS * SECOND,
             },
         )
         for partition in range(PARTITIONS)
@@ -104,16 +142,17 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def prepare(connection: Connection) -> None:
+async def prepare(connection: Connection, config: Config | None = None) -> None:
     """Check the server and make the streams and consumers that are missing.
 
-    Raises IncompatibleError that names the difference and says what to do.
+    Where the configuration says how long messages are kept, streams that are there are changed to that. Any other
+    difference raises IncompatibleError that names it and says what to do.
     """
     await check_server(connection)
-    for name, config in STREAMS.items():
-        await _ensure_stream(connection, name, config)
-    for stream, config in CONSUMERS:
-        await ensure_consumer(connection, stream, config)
+    for name, wanted in STREAMS.items():
+        await _ensure_stream(connection, name, wanted, config)
+    for stream, consumer in CONSUMERS:
+        await ensure_consumer(connection, stream, consumer)
 
 
 async def check_server(connection: Connection) -> None:
@@ -146,28 +185,30 @@ async def ensure_consumer(connection: Connection, stream: str, config: dict[str,
     )
 
 
-async def take_over(connection: Connection, partitions: Iterable[int]) -> None:
-    """Have all commands of the partitions handed out again that their owner before has not acknowledged.
-
-    Those come at once then, not when the time for their acknowledgement is over.
-    """
-    for partition in partitions:
-        await connection.call(f"CONSUMER.RESET.{COMMANDS}.{partition_consumer(partition)}")
-
-
-async def _ensure_stream(connection: Connection, name: str, config: dict[str, Any]) -> None:
+async def _ensure_stream(connection: Connection, name: str, wanted: dict[str, Any], config: Config | None) -> None:
+    age = int(KEPT_DAYS[name](config or Config()) * DAY) if name in KEPT_DAYS else 0
     try:
-        info = await connection.call(f"STREAM.INFO.{name}")
+        found = (await connection.call(f"STREAM.INFO.{name}"))["config"]
     except JetStreamError as error:
         if error.code != STREAM_NOT_FOUND:
             raise
-        await connection.call(f"STREAM.CREATE.{name}", {"name": name, **config})
+        if name == WORK and (await connection.call(f"STREAM.INFO.{EVENTS}"))["state"]["last_seq"]:
+            # The server would fill a new one from the beginning of the log.
+            raise IncompatibleError(
+                "The stream ROTA_WORK is missing, and the log has jobs: all of them would be handed out again. "
+                "Make it anew with ./scripts/mend, with those that wait."
+            ) from error
+        await connection.call(f"STREAM.CREATE.{name}", {"name": name, "max_age": age, **wanted})
         return
-    if differences := list(_differences(config, info["config"])):
+    if differences := _differences(wanted, found):
         raise IncompatibleError(
             f"The stream {name} exists with another configuration: {'; '.join(differences)}. "
             "Change it with the nats command line, or give Rota a JetStream account of its own."
         )
+    if config and name in KEPT_DAYS and found["max_age"] != age:
+        # The server takes no window of duplicates that is longer than the age.
+        window = min(found["duplicate_window"], age or found["duplicate_window"])
+        await connection.call(f"STREAM.UPDATE.{name}", {**found, "max_age": age, "duplicate_window": window})
 
 
 def _differences(wanted: Any, found: Any, path: str = "") -> list[str]:

@@ -48,6 +48,7 @@ class Attempt:
             "attempt": work.attempt,
             "worker": worker,
             "delivery": delivery,
+            "causation_id": f"{work.id}.{work.version}",
         }
         self._context = Context(work, delivery, self._note_progress)
         self._progress: tuple[float, str] | None = None
@@ -121,7 +122,7 @@ class Attempt:
             limit = connection.client.max_payload - HEADROOM_BYTES
             if len(body) > limit:
                 raise GiveUpError(f"The result has {len(body)} bytes; the limit is {limit}")
-            payload = Payload.of(f"rota.payload.{self.work.id}.result", body)
+            payload = Payload.of(f"rota.result.{self.work.id}", body)
             await until_available(lambda: connection.publish(payload.subject, body))
             result = Result(payload=payload)
         return SucceedJob(started_at=self.started_at, result=result, **self._facts)

@@ -10,17 +10,18 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
-
-from rota import commands
+from rota import audit, commands, extension
+from rota.arguments import event_type, id_, moment, output, params, point, positive, sequence
 from rota.commands import complain
 from rota.errors import RotaError
 from rota.http import DEFAULT_URL
-from rota.protocol import JobStatus
+from rota.moment import SAYS as MOMENTS
+from rota.protocol import BatchStatus, JobStatus
 from rota.worker import DEFAULT_NATS_URL
+
+KINDS = ("batch", "job", "log", "spec")
 
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int | None]]
 
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(run: Run, *, over_nats: bool = False) -> argparse.ArgumentParser:
         does, _, examples = (inspect.getdoc(run) or "").partition("\n\n")
         made = subparsers.add_parser(
-            run.__name__.strip("_"),
+            run.__name__.strip("_").replace("_", "-"),
             help=does,
             description=does,
             epilog=f"examples:\n{textwrap.indent(examples, '  ')}",
@@ -78,10 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--status", choices=get_args(JobStatus))
     for name in ("batch", "queue", "spec"):
         add(f"--{name}", metavar=name.upper())
-    add("--limit", type=_positive, default=50, metavar="N", help="show so many at most (default: 50)")
+    add("--limit", type=positive, default=50, metavar="N", help="show so many at most (default: 50)")
 
-    for run in (commands.get, commands.watch):
-        command(run).add_argument("id", metavar="ID")
+    command(commands.get).add_argument("id", metavar="ID")
+
+    add = command(commands.watch).add_argument
+    add("id", metavar="ID", nargs="?", help="a job's or a batch's; without it, all that the filters let pass")
+    for name in ("batch", "queue", "spec"):
+        add(f"--{name}", action="append", metavar=name.upper(), help="may be repeated: any of them will do")
+    add("--type", action="append", metavar="TYPE", help="like job.failed, or 'job.*'; may be repeated")
+    add("--after", type=sequence, metavar="SEQ", help="begin after this sequence (default: all of ID, else now)")
 
     add = command(commands.cancel).add_argument
     add("id", metavar="ID")
@@ -91,37 +98,75 @@ def _parser() -> argparse.ArgumentParser:
     add("spec", metavar="SPEC", help="name of a job spec that takes rows")
     add("files", metavar="FILE", nargs="+", help="a path below the connection, or a URL")
     add("--connection", metavar="NAME", help="where the files lie, as Rota's configuration calls it")
-    add("--rows-per-job", type=_positive, metavar="N", help="rows that each job gets (default: 1000)")
+    add("--rows-per-job", type=positive, metavar="N", help="rows that each job gets (default: 1000)")
     _add_job_options(add)
     add("--watch", action="store_true", help="show progress till the end; exit status 0 only if all jobs succeeded")
 
     add = command(commands.worker, over_nats=True).add_argument
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
     add("--queue", dest="queues", action="append", metavar="NAME", help="serve it too; may be repeated")
-    add("--concurrency", type=_positive, default=10, metavar="N", help="jobs that run at once (default: 10)")
+    add("--concurrency", type=positive, default=10, metavar="N", help="jobs that run at once (default: 10)")
     add(
         "--lease-seconds",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="a job goes to another worker after this worker was silent for so long (default: 30)",
     )
 
-    replay = command(commands.replay, over_nats=True)
-    what = replay.add_mutually_exclusive_group(required=True)
-    what.add_argument("id", metavar="ID", nargs="?", help="a job's or a batch's, or a spec's name")
-    what.add_argument("--all", action="store_true", help="all events")
-    add = replay.add_argument
-    add("--kind", choices=("batch", "job", "spec"), help="only events of such things")
-    add("--after", type=int, default=0, metavar="SEQ", help="only events after this sequence")
-
+    _add_audit(command)
+    add = command(commands.dead_letters).add_argument
+    add("--status", choices=("failed", "refused"))
+    for action, does in (("show", "show all of one"), ("send-again", "try it once more"), ("remove", "remove it")):
+        add(f"--{action}", type=positive, metavar="SEQ", help=does)
+    command(commands.queues)
     command(commands.specs)
     return parser
+
+
+def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
+    replay = command(audit.replay, over_nats=True)
+    what = replay.add_mutually_exclusive_group(required=True)
+    what.add_argument("id", metavar="ID", nargs="?", type=id_, help="a job's or a batch's, or a spec's name")
+    what.add_argument("--all", action="store_true", help="all events")
+    what.add_argument("--correlation", type=id_, metavar="ID", help="all that belongs to a batch or a request")
+    what.add_argument(
+        "--chain", type=id_, metavar="ID", help="a job, batch or request: what led to what, as a tree"
+    )
+    what.add_argument(
+        "--verify",
+        action="store_true",
+        help="check the log, and compare the views in ROTA_HOME with what it folds to",
+    )
+    add = replay.add_argument
+    add("--kind", choices=KINDS, help="only events of such things")
+    add(
+        "--type",
+        dest="types",
+        type=event_type,
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="only events of this type, like job.failed or 'batch.*'; may be repeated",
+    )
+    add("--after", type=sequence, default=0, metavar="SEQ", help="only events after this sequence")
+    add("--up-to", type=sequence, metavar="SEQ", help="only events up to this sequence")
+    add("--since", type=moment, metavar="TIME", help=f"only events that happened then or later: {MOMENTS}")
+    add("--until", type=moment, metavar="TIME", help="only events that happened before")
+    add("--output", type=output, metavar="FILE", help="write them to a file, by its ending .ndjson or .parquet")
+
+    add = command(audit.at, over_nats=True).add_argument
+    add("point", type=point, metavar="TIME", help=f"{MOMENTS}; or a sequence of the log")
+    add("what", choices=get_args(extension.What))
+    add("--status", choices=sorted({*get_args(JobStatus), *get_args(BatchStatus)}))
+    for name in ("id", "batch", "queue", "spec"):
+        add(f"--{name}", type=id_, metavar=name.upper())
+    add("--limit", type=positive, default=50, metavar="N", help="show so many at most, newest first (default: 50)")
 
 
 def _add_job_options(add: Callable[..., argparse.Action]) -> None:
     add(
         "--params",
-        type=_params,
+        type=params,
         action="extend",
         nargs="+",
         default=[],
@@ -130,25 +175,3 @@ def _add_job_options(add: Callable[..., argparse.Action]) -> None:
     )
     add("--queue", metavar="NAME", help="the queue to wait in (default: the spec's)")
     add("--key", help="idempotency key: the same spec and key again do nothing new")
-
-
-def _params(text: str) -> dict[str, Any]:
-    name, equals, value = text.partition("=")
-    if text.startswith(("{", "@")):
-        try:
-            content = Path(text[1:]).read_bytes() if text.startswith("@") else text
-            return msgspec.json.decode(content, type=dict[str, Any])
-        except (OSError, msgspec.DecodeError) as error:
-            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object, no @FILE and no key=value")
-    try:
-        return {name: msgspec.json.decode(value)}
-    except msgspec.DecodeError:
-        return {name: value}
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number

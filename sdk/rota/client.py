@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from rota.dead_letters import DeadLetters
 from rota.errors import JobFailedError
 from rota.http import DEFAULT_URL, LONG_POLL_SECONDS, Event, Gateway
 from rota.jobs import Job
@@ -33,12 +34,23 @@ from rota.protocol import (
     JobRequest,
     JobStatus,
     JobView,
+    QueueView,
     ScheduleRequest,
     ScheduleResponse,
     SpecView,
 )
+from rota.stream import stream
+
+Filter = str | Sequence[str] | None
+"""One value, or several of which any will do; None lets all pass."""
 
 VIEW_LAG_SECONDS = 0.05
+
+
+class QueueList(msgspec.Struct, frozen=True):
+    """All queues."""
+
+    queues: list[QueueView]
 
 
 class SpecList(msgspec.Struct, frozen=True):
@@ -67,9 +79,10 @@ class Client:
     def __init__(self, url: str | None = None, *, patience_seconds: float = 5.0) -> None:
         self._gateway = Gateway(url or os.environ.get("ROTA_URL") or DEFAULT_URL, patience_seconds)
         self.batches = Batches(self._gateway)
+        self.dead_letters = DeadLetters(self._gateway)
 
     async def __aenter__(self) -> Self:
-        self._gateway.open()
+        self._gateway.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -135,6 +148,31 @@ class Client:
         """Yield a job's events, those from before and those to come, until it has ended."""
         return self._gateway.follow(_job(id_), {f"job.{status}" for status in ENDED_JOB})
 
+    def events(
+        self,
+        *,
+        job: Filter = None,
+        batch: Filter = None,
+        workflow: Filter = None,
+        queue: Filter = None,
+        spec: Filter = None,
+        type: Filter = None,  # noqa: A002 - the word for it everywhere else, too
+        after: int | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events that fit all of these, as they happen, or from after a sequence on (0: all there are).
+
+        A type is like `job.queued` or `job.*`; `batch` stands for its own events and its jobs'. For one job or
+        one batch alone it ends when that does, else never. Lost connections are made again, and nothing is lost;
+        where the log itself has lost events, one of the type `gap` says so.
+        """
+        filters = {"job": job, "batch": batch, "workflow": workflow, "queue": queue, "spec": spec, "type": type}
+        given = {
+            name: [values] if isinstance(values, str) else list(values)
+            for name, values in filters.items()
+            if values is not None
+        }
+        return stream(self._gateway, given, after)
+
     async def history(self, id_: str) -> list[Event]:
         """Return a job's events until now."""
         return [event async for event in self._gateway.follow(_job(id_))]
@@ -142,6 +180,10 @@ class Client:
     async def cancel(self, id_: str, reason: str = "") -> None:
         """Have a job cancelled; ConflictError if it has ended by then."""
         await self._gateway.post(f"{_job(id_)}/cancel", CancelRequest(reason))
+
+    async def queues(self) -> list[QueueView]:
+        """Return the queues that have or had jobs, by name."""
+        return (await self._gateway.get("/queues", QueueList)).queues
 
     async def specs(self) -> list[SpecView]:
         """Return all job specs."""

@@ -15,14 +15,14 @@ from msgspec.structs import asdict
 
 from rota import show
 from rota.client import Client
-from rota.errors import NotFoundError
-from rota.jetstream import Connection
+from rota.errors import JobFailedError, NotFoundError
+from rota.http import Event
 from rota.jobs import Job
 from rota.protocol import ENDED_BATCH, BatchView, JobView
-from rota.replay import logged
 from rota.worker import Worker
 
 PROGRESS_SECONDS = 0.5
+WATCH_PATIENCE_SECONDS = 60.0
 
 
 async def schedule(options: argparse.Namespace) -> None:
@@ -69,19 +69,29 @@ async def list_(options: argparse.Namespace) -> None:
 
 
 async def watch(options: argparse.Namespace) -> int:
-    """Print the events of a job or a batch until it ends; exit status 0 only if it succeeded.
+    """Print events: of ID until it ends, with exit status 0 only if it succeeded; or all that fit, until Ctrl-C.
 
     rota watch 01k9abc-0 && echo done
-    rota watch 01k9abc-0 --json
+    rota watch --queue mail --type job.failed --type job.timed_out --json
+    rota watch --batch 01k9abc --type 'job.*' --after 120000
     """
-    async with Client(options.url) as client:
+    chosen = _given(options, "batch", "queue", "spec", "type", "after")
+    async with Client(options.url, patience_seconds=WATCH_PATIENCE_SECONDS) as client:
+        if not options.id:
+            async for event in client.events(**chosen):
+                _say_event(options, event)
+            return 0
         found = await _found(client, options.id)
-        what = client.batches if isinstance(found, BatchView) else client
-        async for event in what.watch(options.id):
-            _say(options, event, show.event(event))
+        about = {"job": options.id} if isinstance(found, JobView) else {"batch": options.id, "type": "batch.*"}
+        async for event in client.events(**{"after": 0, **about, **chosen}):
+            _say_event(options, event)
         if isinstance(found, BatchView):
             return _verdict(await client.batches.wait(options.id))
-    return 0 if event["type"] == "job.succeeded" else 1
+        try:
+            await client.wait(options.id)
+        except JobFailedError:
+            return 1
+        return 0
 
 
 async def cancel(options: argparse.Namespace) -> None:
@@ -121,6 +131,38 @@ async def specs(options: argparse.Namespace) -> None:
     _say_all(options, specs, show.spec_table(specs))
 
 
+async def queues(options: argparse.Namespace) -> None:
+    """Show the queues: how many jobs of each are in each state.
+
+    rota queues
+    """
+    async with Client(options.url) as client:
+        queues = await client.queues()
+    _say_all(options, queues, show.queue_table(queues))
+
+
+async def dead_letters(options: argparse.Namespace) -> None:
+    """Show the commands that were refused or failed; have one carried out after all, or remove it.
+
+    rota dead-letters --status failed
+    rota dead-letters --show 17
+    rota dead-letters --send-again 17
+    rota dead-letters --remove 17
+    """
+    async with Client(options.url) as client:
+        letters = client.dead_letters
+        if options.show:
+            letter = asdict(await letters.get(options.show))
+            _say(options, letter, show.record(letter))
+        elif options.send_again:
+            await letters.send_again(options.send_again)
+        elif options.remove:
+            await letters.remove(options.remove)
+        else:
+            found = [letter async for letter in letters.list(status=options.status)]
+            _say_all(options, found, show.letter_table(found))
+
+
 def worker(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
     """Run the jobs of a Python module until SIGTERM or Ctrl-C, over NATS.
 
@@ -135,30 +177,14 @@ def worker(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
     return Worker(jobs, **_given(options, "nats_url", "concurrency", "queues", "lease_seconds")).run()
 
 
-async def replay(options: argparse.Namespace) -> None:
-    """Print events from the log, up to where it ends now, over NATS.
-
-    rota replay 01k9abc-0
-    rota replay --all --kind batch --after 120000 --json
-    """
-    kind = options.kind or "*"
-    subject = f"rota.event.{kind}.>" if options.all else f"rota.event.{kind}.{options.id}.>"
-    last = None
-    async with (
-        await Connection.open(options.nats_url, name="rota replay") as connection,
-        aclosing(logged(connection, subject, options.after)) as events,
-    ):
-        async for event in events:
-            _say(options, event, show.event(event))
-            last = event["sequence"]
-    if last is None and options.id:
-        raise NotFoundError(f"The log has no event of {options.id} after sequence {options.after}")
-
-
 def _say(options: argparse.Namespace, value: Any, text: str) -> None:
     """Print a value: as JSON if that is wanted, else as this text."""
     sys.stdout.write(f"{show.json_line(value) if options.json else text}\n")
     sys.stdout.flush()
+
+
+def _say_event(options: argparse.Namespace, event: Event) -> None:
+    _say(options, event, show.gap(event) if event["type"] == "gap" else show.event(event))
 
 
 def _say_all(options: argparse.Namespace, values: Sequence[Any], table: str) -> None:

@@ -5,6 +5,7 @@ RotaError
 ├── NotFoundError         404  the id or name is not known
 ├── ConflictError         409  the thing is no longer in a state that allows this
 ├── TooLargeError         413  send less at a time
+├── KeyReusedError        422  another request had this idempotency key: use another key
 ├── UnavailableError      503  try again later; nothing was done, or it is not known
 ├── JobFailedError        -    the job that was waited for did not succeed
 ├── GiveUpError           -    raised by a handler: another attempt would not help
@@ -80,6 +81,14 @@ class TooLargeError(RotaError):
     title = "The request is too large"
 
 
+class KeyReusedError(RotaError):
+    """The idempotency key stands for another request; each of `problems` names what was another one."""
+
+    status = 422
+    slug = "key-reused"
+    title = "The idempotency key stands for another request"
+
+
 class UnavailableError(RotaError):
     """A part of Rota cannot be reached; repeat the request."""
 
@@ -111,5 +120,12 @@ class IncompatibleError(RotaError):
 
 BY_SLUG: dict[str, type[RotaError]] = {
     error.slug: error
-    for error in (ConflictError, InvalidRequestError, NotFoundError, TooLargeError, UnavailableError)
+    for error in (
+        ConflictError,
+        InvalidRequestError,
+        KeyReusedError,
+        NotFoundError,
+        TooLargeError,
+        UnavailableError,
+    )
 }

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ ANSWER_SECONDS = 30.0
 LONG_POLL_SECONDS = 30
 """How long the gateway holds a question open until there is news; below what proxies usually cut off."""
 FIRST_PAUSE_SECONDS = 0.1
+NO_CONTENT = 204
 
 T = TypeVar("T")
 Event = dict[str, Any]
@@ -53,10 +55,10 @@ class Gateway:
         self._url = url.rstrip("/")
         self._shown = re.sub("//.*@", "//", self._url)
         """The address without a password, for messages."""
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._session: aiohttp.ClientSession | None = None
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Make ready for requests; nothing is sent yet."""
         self._session = aiohttp.ClientSession()
 
@@ -76,6 +78,10 @@ class Gateway:
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         return await self._patiently("POST", path, body=msgspec.json.encode(body), headers=headers)
 
+    async def delete(self, path: str) -> bytes:
+        """Have something removed; return the answer."""
+        return await self._patiently("DELETE", path)
+
     async def follow(self, path: str, ends: Iterable[str] | None = None) -> AsyncGenerator[Event, None]:
         """Yield all events there are; with `ends` go on as they happen, up to one of these types."""
         after = 0
@@ -84,15 +90,35 @@ class Gateway:
             page = await self.get(f"{path}/events", EventList, after=after, wait=wait)
             for event in page.events:
                 yield event
-                after = event["version"]
+                after = event["sequence"]
                 if ends and event["type"] in ends:
                     return
             if not ends and not page.events:
                 return
 
+    @asynccontextmanager
+    async def open(
+        self, path: str, query: Sequence[tuple[str, str]], headers: dict[str, str], silence_seconds: float
+    ) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """Ask for a stream; have the pieces of the answer as they come, or None if there is nothing to stream.
+
+        Once; UnavailableError if it cannot be reached, or is silent for so long.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=silence_seconds)
+        with self._translated():
+            async with self._opened.get(
+                self._url + path, params=query, headers=headers, timeout=timeout
+            ) as response:
+                if response.status == NO_CONTENT:
+                    yield None
+                elif response.ok and response.content_type == "text/event-stream":
+                    yield response.content.iter_any()
+                else:
+                    raise self._refusal(response, await response.read())
+
     async def _patiently(self, method: str, path: str, **options: Any) -> bytes:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._patience_seconds
+        deadline = clock() + self.patience_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -105,17 +131,29 @@ class Gateway:
                 pause *= 2
 
     async def _send(self, method: str, path: str, *, body: bytes = b"", **options: Any) -> bytes:
-        if self._session is None:
-            raise RuntimeError("The client is not open: use `async with rota.Client() as client`")
         waits = options.get("params", {}).get("wait", 0)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS + waits, connect=CONNECT_SECONDS)
         # aiohttp warns of large bodies that are bytes.
         data = BytesIO(body) if body else None
-        try:
-            async with self._session.request(
+        with self._translated():
+            async with self._opened.request(
                 method, self._url + path, data=data, timeout=timeout, **options
             ) as response:
                 answer = await response.read()
+        if response.ok and response.content_type == "application/json":
+            return answer
+        raise self._refusal(response, answer)
+
+    @property
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("The client is not open: use `async with rota.Client() as client`")
+        return self._session
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise InvalidRequestError(
                 f"{self._shown} is not the address of a gateway: it is like {DEFAULT_URL}"
@@ -129,9 +167,6 @@ class Gateway:
                 f"The gateway at {self._shown} did not finish its answer ({type(error).__name__}); "
                 "whether it did what was asked is not known"
             ) from error
-        if response.ok and response.content_type == "application/json":
-            return answer
-        raise self._refusal(response, answer)
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> RotaError:
         """Return the error that an answer stands for."""

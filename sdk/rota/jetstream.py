@@ -12,7 +12,9 @@ import msgspec
 import nats
 from msgspec import Struct
 from nats.aio.msg import Msg as Msg  # noqa: PLC0414 - for those who may not import nats
+from nats.aio.subscription import Subscription
 from nats.errors import (
+    BadSubscriptionError,
     ConnectionClosedError,
     ConnectionDrainingError,
     MaxPayloadError,
@@ -141,6 +143,11 @@ class Connection:
         with self._translated():
             await self.client.publish(subject, body, reply=reply, headers=headers)
 
+    async def ignore(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        with self._translated():
+            await subscription.unsubscribe()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -149,6 +156,7 @@ class Connection:
             limit = self.client.max_payload
             raise TooLargeError(f"A message is over the server's max_payload of {limit} bytes") from error
         except (
+            BadSubscriptionError,
             ConnectionClosedError,
             ConnectionDrainingError,
             NatsTimeoutError,
@@ -163,6 +171,21 @@ class Connection:
         """Call JetStream's JSON API (`name` is what follows `$JS.API.`); JetStreamError if it refuses."""
         reply = await self.request(f"$JS.API.{name}", json.dumps(body).encode() if body else b"")
         return _checked(name, reply)
+
+    async def call_each(
+        self, calls: Sequence[tuple[str, dict[str, Any]]], *, timeout: float = TIMEOUT_SECONDS
+    ) -> list[int]:
+        """Call JetStream's JSON API several times in one write, which the server does in this order.
+
+        Return the `err_code` of each: 0 if it was done. UnavailableError says that it is not known which were.
+        """
+        messages = [Message(f"$JS.API.{name}", json.dumps(body).encode()) for name, body in calls]
+        with self._translated():
+            answers = await self.client.request_many(messages, timeout)
+        for message, answer in zip(messages, answers, strict=True):
+            _check_answered(message.subject, answer)
+        found = [_ack_decoder.decode(answer.data).error for answer in answers]
+        return [error.err_code if error else 0 for error in found]
 
     async def purge(self, stream: str, subject: str) -> None:
         """Remove what a stream has on a subject, without waiting for it."""

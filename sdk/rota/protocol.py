@@ -25,6 +25,21 @@ BatchStatus = Literal["reading", "sealed", "completed", "failed", "cancelled"]
 ENDED_JOB: frozenset[JobStatus] = frozenset({"succeeded", "failed", "timed_out", "cancelled"})
 ENDED_BATCH: frozenset[BatchStatus] = frozenset({"completed", "failed", "cancelled"})
 
+# Headers of a message with commands; each may be left out.
+CALLER = "Rota-Caller"
+"""Who asks; it stands in the events that follow."""
+CAUSATION_ID = "Rota-Causation-Id"
+"""Id of the event or command that made the sender ask."""
+COMMAND_ID = "Rota-Command-Id"
+"""The sender's own id of the message; without it, the message's sequence in the stream of commands."""
+CONTENT_TYPE = "Content-Type"
+"""JSON or MSGPACK; without it, the body is MessagePack."""
+REPLY_TO = "Rota-Reply-To"
+"""A subject for the outcomes of the commands. (NATS' own reply subject gets JetStream's ack.)"""
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+
 MAX_INLINE_BYTES = 64 * 1024
 """Params and results up to this size travel in the message, larger ones as a payload (claim check)."""
 
@@ -50,7 +65,8 @@ class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
 class Payload(Struct, frozen=True):
     """A claim check: where a body lies that is too large for an event."""
 
-    subject: str
+    subject: Annotated[str, Meta(pattern=r"^[^\s*>]{1,400}$")]
+    """Where to read it; without a pattern, one that is no subject would end the reader's connection."""
     size: int
     sha256: str
 
@@ -67,7 +83,7 @@ class Payload(Struct, frozen=True):
 class Rows(Struct, frozen=True):
     """The rows of a batch job, an Arrow IPC stream, and where they came from."""
 
-    batch: str
+    batch: Id
     file: str
     file_index: int
     index: int
@@ -124,6 +140,8 @@ class Report(Struct, frozen=True, kw_only=True, tag_field="type"):
     worker: str
     delivery: int = 1
     """How often the attempt was handed out; above 1, a worker was lost."""
+    causation_id: str = ""
+    """The event that handed the attempt out: `<job id>.<version>` of the work message."""
 
 
 class StartJob(Report, frozen=True, kw_only=True, tag="job.start"):
@@ -170,10 +188,22 @@ class RegisterSpec(Struct, frozen=True, kw_only=True, tag_field="type", tag="spe
     timeout_seconds: Seconds | None = None
 
 
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a command: `done` (maybe there was nothing to do), `refused`, or `failed` by Rota's fault."""
+
+    id: str
+    type: str
+    status: Literal["done", "refused", "failed"]
+    detail: str = ""
+    slug: str = ""
+    """For a refusal the last part of its problem type's URI, as over HTTP."""
+
+
 class Work(Struct, frozen=True, kw_only=True):
     """What a worker is handed: the body of the `job.queued` event."""
 
     id: str
+    version: int
     attempt: int
     details: JobDetails
 
@@ -302,6 +332,41 @@ class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: datetime | None = None
     error: str | None = None
     labels: dict[str, str] = {}
+
+
+class QueueView(Struct, frozen=True, kw_only=True):
+    """A queue as `GET /queues` shows it."""
+
+    name: str
+    jobs: dict[str, int]
+    """Number of its jobs by state, and `total`."""
+
+
+class DeadLetterView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A command that was refused or failed, as `GET /dead-letters` shows it."""
+
+    sequence: int
+    status: Literal["failed", "refused"]
+    reason: str
+    at: datetime
+    type: str = ""
+    id: str = ""
+    tries: int = 1
+    caller: str = ""
+    causation_id: str = ""
+    command_id: str = ""
+    subject: str
+    """Where the command was published."""
+    command: Any = None
+    """Its fields; the message's body as base64 if it cannot be read as a command."""
+    traceback: str = ""
+
+
+class DeadLetterList(Struct, frozen=True):
+    """One page of dead letters, oldest first; `next` is the `after` of the page after it, if there is one."""
+
+    dead_letters: list[DeadLetterView]
+    next: int | None = None
 
 
 class SpecView(Struct, frozen=True, kw_only=True):

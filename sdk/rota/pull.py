@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 import nats
 from msgspec import Struct
@@ -19,6 +19,11 @@ from rota.jetstream import RETRY_SECONDS, Connection, Msg
 
 HEARTBEAT_SECONDS = 2.0
 PULL_EXPIRES_SECONDS = 30.0
+# The owner of a pinned consumer has to ask again before the server takes it for gone.
+PINNED_HEARTBEAT_SECONDS = 0.5
+PINNED_EXPIRES_SECONDS = 2.0
+PIN = "Nats-Pin-Id"
+PIN_LOST = "423"
 DRAIN_SECONDS = 2.0
 
 log = logging.getLogger("rota.nats")
@@ -51,6 +56,9 @@ class Pull:
 
     The callback must not wait. Who takes a message gives its place back with `free`. A lost connection, a
     restarted server or a consumer that has to be made again only pause the flow.
+
+    With `group`, that of a consumer which is pinned to one client at a time, messages come as soon as the server
+    has pinned it to this one; `on_pin_lost` is called when it is no longer.
     """
 
     def __init__(
@@ -62,6 +70,8 @@ class Pull:
         *,
         credit: int,
         recreate: Callable[[], Awaitable[None]] | None = None,
+        group: str | None = None,
+        on_pin_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -70,6 +80,13 @@ class Pull:
         self._credit = credit
         self._asked = 0
         self._recreate = recreate
+        self._group = group
+        self._on_pin_lost = on_pin_lost
+        self.pin = ""
+        """What the server calls the owner of the group, as long as that is this client."""
+        self._expires, self._heartbeat = PULL_EXPIRES_SECONDS, HEARTBEAT_SECONDS
+        if group:
+            self._expires, self._heartbeat = PINNED_EXPIRES_SECONDS, PINNED_HEARTBEAT_SECONDS
         self._heard = 0.0
         self._generation = 0
         self._ask_now = asyncio.Event()
@@ -127,7 +144,14 @@ class Pull:
         if status is None:
             self._asked = max(0, self._asked - 1)
             self._credit -= 1
+            if self._group and not self.pin:
+                self.pin = (message.headers or {}).get(PIN, "")
             self._receive(message)
+        elif status == PIN_LOST:
+            self._restart()
+            if self.pin:
+                self.pin = ""
+                self._on_pin_lost()
         elif status != "100":  # 100 is a heartbeat; all others end a request, as a rule by its time-out
             unfilled = (message.headers or {}).get("Nats-Pending-Messages")
             self._asked = max(0, self._asked - int(unfilled)) if unfilled else 0
@@ -148,23 +172,29 @@ class Pull:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        asked_at = 0.0
         while True:
             self._ask_now.clear()
             # Asking for a few places at a time would cost a request for each.
-            if self._credit > 0 and self._asked <= self._credit // 2:
-                want = self._credit - self._asked
-                body = {
+            has_room = self._credit > 0 and self._asked <= self._credit // 2
+            # An owner that has no room for a while would lose its pin with all that it holds: it takes one more.
+            if has_room or (self.pin and loop.time() - asked_at > self._expires):
+                want = max(1, self._credit - self._asked)
+                asked_at = loop.time()
+                body: dict[str, Any] = {
                     "batch": want,
-                    "expires": int(PULL_EXPIRES_SECONDS * 1e9),
-                    "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
+                    "expires": int(self._expires * 1e9),
+                    "idle_heartbeat": int(self._heartbeat * 1e9),
                 }
+                if self._group:
+                    body |= {"group": self._group, "id": self.pin} if self.pin else {"group": self._group}
                 with suppress(UnavailableError):
                     await self._connection.send(self._next, json.dumps(body).encode(), reply=self._reply)
                     self._asked += want
                     self._heard = max(self._heard, loop.time())
             # asyncio.wait_for of Python 3.11 loses a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._heartbeat):
                     await self._ask_now.wait()
             if self._asked and loop.time() - self._heard > 2 * HEARTBEAT_SECONDS:
                 if self._recreate:

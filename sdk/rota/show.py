@@ -1,17 +1,23 @@
 """How the command line writes things: JSON lines, records, tables, events, progress."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from logging import Formatter, LogRecord
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
 
-from rota.protocol import ENDED_JOB, BatchView, JobFault, JobView, SpecView
+from rota.chain import Link, walk
+from rota.extension import Verdict
+from rota.protocol import ENDED_JOB, BatchView, DeadLetterView, JobFault, JobStatus, JobView, QueueView, SpecView
 
-HEAD = frozenset({"sequence", "at", "type", "id", "version"})
+HEAD = frozenset({"sequence", "at", "type", "id", "version", "origin"})
 """What all events have."""
+CHAIN_WIDTH = 100
+"""What is set in deeper pushes its line to the right."""
+SHOWN_CHARACTERS = 200
+"""Longer values are cut where people compare them."""
 
 
 def json_line(value: Any) -> str:
@@ -43,11 +49,83 @@ def spec_table(specs: Sequence[SpecView]) -> str:
     return _table(("NAME", "QUEUE", "ROWS", "PARAMS", "DESCRIPTION"), rows)
 
 
+def batch_table(batches: Sequence[BatchView]) -> str:
+    """Return batches as a table."""
+    rows = [
+        (
+            one.id,
+            one.spec,
+            one.status,
+            one.files_total,
+            one.rows,
+            one.jobs.get("total", 0),
+            one.opened_at,
+            one.ended_at,
+        )
+        for one in batches
+    ]
+    return _table(("ID", "SPEC", "STATUS", "FILES", "ROWS", "JOBS", "OPENED", "ENDED"), rows)
+
+
+def queue_table(queues: Sequence[QueueView]) -> str:
+    """Return queues as a table: how many jobs of each are in each state."""
+    states = get_args(JobStatus)
+    rows = [(queue.name, *(f"{queue.jobs.get(state, 0):,}" for state in states)) for queue in queues]
+    return _table(("QUEUE", *(state.upper() for state in states)), rows)
+
+
+def letter_table(letters: Sequence[DeadLetterView]) -> str:
+    """Return dead letters as a table."""
+    rows = [(one.sequence, one.at, one.status, one.type, one.id, one.caller, one.reason) for one in letters]
+    return _table(("SEQUENCE", "AT", "STATUS", "COMMAND", "ID", "CALLER", "REASON"), rows)
+
+
 def event(fields: Mapping[str, Any]) -> str:
-    """Return an event as one line: its sequence, time, type, id and version, then the fields of its type."""
+    """Return an event as one line: its sequence, time, type, id and version, the fields of its type, who asked."""
     head = f"{fields.get('sequence', ''):>8}  {_text(msgspec.convert(fields['at'], datetime))}  "
     head += f"{fields['type']:<18}  {fields['id']} v{fields['version']} "
-    return " ".join([head, *(f"{name}={json_line(value)}" for name, value in fields.items() if name not in HEAD)])
+    pairs = [(name, value) for name, value in fields.items() if name not in HEAD]
+    pairs += (fields.get("origin") or {}).items()
+    return " ".join([head, *(f"{name}={json_line(value)}" for name, value in pairs)])
+
+
+def gap(fields: Mapping[str, Any]) -> str:
+    """Return as one line that events may be missing here."""
+    return f"-- after {fields['after']} and before {fields['first']}: {fields['reason']}"
+
+
+def chain(beginnings: Sequence[Link]) -> Iterator[str]:
+    """Yield the events of a chain as lines, each set in below the one that caused it, with who asked for it."""
+    lines = [(link.event, "  " * depth + _named(link.event)) for depth, link in walk(beginnings)]
+    width = min(CHAIN_WIDTH, max(len(line) for _, line in lines))
+    for fields, line in lines:
+        origin = fields.get("origin") or {}
+        words = {"caller": "asked by", "command_id": "command"}
+        says = ", ".join(f"{word} {origin[name]}" for name, word in words.items() if origin.get(name))
+        yield f"{fields['sequence']:>8}  {_text(fields['at'])}  {line:<{width}}  {says}".rstrip()
+
+
+def verdict(found: Verdict) -> Iterator[str]:
+    """Yield what is wrong with the log and the views, a line each, and a last line that says how much there is."""
+    for fault in found.faults:
+        yield f"log   {fault.sequence}  {fault.detail}"
+    for difference in found.differences:
+        place = f"{difference.table}  {_text(difference.key)}  {difference.column}".rstrip()
+        yield f"views  {place}: {_cut(difference.live)} in the views, {_cut(difference.log)} by the log"
+    rows = sum(found.rows.values())
+    yield (
+        f"{found.events:,} events up to sequence {found.position}: {found.faults_total:,} faults; "
+        f"{rows:,} rows of views: {found.differences_total:,} differences"
+    )
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    return f"{fields['type']}  {fields['id']} v{fields['version']}"
+
+
+def _cut(value: Any) -> str:
+    text = json_line(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def progress(batch: BatchView, now: datetime) -> str:
@@ -65,6 +143,11 @@ def progress(batch: BatchView, now: datetime) -> str:
     if failed := ended - batch.jobs.get("succeeded", 0):
         parts.insert(4, f"{failed:,} of them without success")
     return " · ".join(parts)
+
+
+def share(position: int, end: int) -> str:
+    """Return how far the log was read."""
+    return f"sequence {position:,} of {end:,} · {position / max(end, 1):.0%}"
 
 
 def shortfall(batch: BatchView) -> str:

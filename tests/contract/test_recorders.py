@@ -183,7 +183,7 @@ def test_snapshots_are_taken_at_intervals_and_used() -> None:
         assert app.snapshots
         taken = [snapshot.originator_version for snapshot in app.snapshots.get(aggregate.id)]
 
-        assert taken == [10, 20, 5]
+        assert taken == [5, 10, 20]
         assert app.repository.get(aggregate.id).version == 25
         assert app.repository.get(aggregate.id, version=12).version == 12
 
@@ -265,3 +265,11 @@ def test_a_factory_that_nobody_has_any_more_ends_its_thread() -> None:
 def test_a_server_that_does_not_answer_is_named() -> None:
     with pytest.raises(OperationalError, match="No NATS server answers"):
         JetStreamFactory({"ROTA_NATS_URL": "nats://127.0.0.1:1"})
+
+
+def test_an_application_cannot_have_a_stream_of_rota() -> None:
+    class Namesake(Application[UUID]):
+        name = "rota"
+
+    with pytest.raises(NotSupportedError, match="ROTA_EVENTS is Rota's own"):
+        Namesake({"ROTA_NAMESPACE": ""})

@@ -3,32 +3,46 @@
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 import pytest
-from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.application import AggregateNotFoundError, ProcessingEvent
 from eventsourcing.dispatch import singledispatchmethod
+from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
     JSONTranscoder,
     MapperDeserialisationError,
+    Notification,
     NotSupportedError,
     StoredEvent,
     Tracking,
 )
 from eventsourcing.popo import POPOTrackingRecorder
-from eventsourcing.projection import Projection, ProjectionRunner
+from eventsourcing.projection import (
+    EventSourcedProjection,
+    EventSourcedProjectionRunner,
+    Projection,
+    ProjectionRunner,
+)
 
 from events.application import RotaLog
 from events.base import Event, Kind
-from events.catalog import TAGS, AnyEvent, encode
+from events.catalog import TAGS, AnyEvent, decode_event, encode
 from events.ids import new_group
 from events.jetstream.log import Append, Log, Recorded
 from events.jetstream.mapper import EventMapper
 from events.jetstream.repository import load_state
+from events.jetstream.snapshots import Snapshots
+from events.jetstream.tracking import JetStreamTrackingRecorder
 from events.job import JobQueued, JobStarted, JobState, JobSucceeded
 from events.spec import Definition, SpecChanged, SpecRegistered
+from rota.jetstream import Message
 from rota.protocol import JobDetails, Result
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 DETAILS = JobDetails(spec="resize", queue="default", params=msgspec.Raw(msgspec.msgpack.encode({"width": 3})))
 
@@ -88,7 +102,8 @@ def test_the_state_is_the_one_that_the_actors_decide_from(app: RotaLog) -> None:
     id_ = new_id()
     append(app, "job", job_events(id_))
 
-    decided_from, _ = app.loop.run(load_state(Log(app.loop.connection), "job", id_))
+    connection = app.loop.connection
+    decided_from, _ = app.loop.run(load_state(Log(connection), Snapshots(connection), "job", id_))
     assert app.state("job", id_) == decided_from
     assert app.state("job", id_) == JobState(3, "succeeded", 1, DETAILS, "w")
 
@@ -98,6 +113,29 @@ def test_the_state_at_an_earlier_version_can_be_seen(app: RotaLog) -> None:
     append(app, "job", job_events(id_))
 
     assert [app.state("job", id_, version).status for version in (1, 2, 3)] == ["queued", "running", "succeeded"]
+
+
+def test_a_spec_can_be_seen_as_it_was_before_it_changed(app: RotaLog) -> None:
+    name = new_id()
+    append(app, "spec", spec_events(name))
+
+    states = [app.state("spec", name, version) for version in (1, 2, None)]
+
+    assert [state.definition.description for state in states] == ["old", "new", "new"]
+
+
+def test_events_between_versions_come_in_either_order_up_to_a_limit(app: RotaLog) -> None:
+    id_ = new_id()
+    append(app, "job", job_events(id_))
+
+    def versions(**asked: Any) -> list[int]:
+        return [event.originator_version for event in app.events.get(id_, **asked)]
+
+    assert versions(gt=1) == [2, 3]
+    assert versions(lte=2) == [1, 2]
+    assert versions(desc=True, limit=1) == [3]
+    assert versions(gt=1, lte=2, desc=True) == [2]
+    assert versions(gt=3) == []
 
 
 def test_aggregates_of_two_kinds_may_have_one_id(app: RotaLog) -> None:
@@ -132,6 +170,40 @@ def test_the_notification_log_has_all_events_at_their_sequences(app: RotaLog) ->
     ]
     assert [app.mapper.to_domain_event(item) for item in section.items] == [found.event for found in recorded]
     assert app.recorder.max_notification_id() == last
+
+
+def test_the_notification_log_is_read_section_by_section_to_its_end(app: RotaLog) -> None:
+    ids = [new_id() for _ in range(8)]
+    lasts = [append(app, "job", job_events(id_)) for id_ in ids]
+
+    found: list[Notification] = []
+    next_id: str | None = f"{lasts[0] - 2},{lasts[0] + 7}"
+    while next_id:
+        section = app.notification_log[next_id]
+        found += section.items
+        next_id = section.next_id
+
+    assert [(item.originator_id, item.originator_version) for item in found] == [
+        (id_, version) for id_ in ids for version in (1, 2, 3)
+    ]
+    assert found[-1].id == app.recorder.max_notification_id() == lasts[-1]
+
+
+def test_a_subscription_hands_out_what_was_appended_and_what_comes(app: RotaLog) -> None:
+    one, other = new_id(), new_id()
+    last = append(app, "job", job_events(one))
+
+    with app.recorder.subscribe(gt=last - 1) as subscription:
+        found = [next(subscription)]
+        append(app, "job", job_events(other))
+        found += [next(subscription) for _ in range(3)]
+
+    assert [(item.originator_id, item.topic) for item in found] == [
+        (one, "job.succeeded"),
+        (other, "job.queued"),
+        (other, "job.started"),
+        (other, "job.succeeded"),
+    ]
 
 
 def test_notifications_can_be_chosen_by_topic(app: RotaLog) -> None:
@@ -180,6 +252,76 @@ def test_a_projection_of_the_library_follows_the_log(app: RotaLog) -> None:
         assert runner.view.jobs == [id_]
 
 
+class Finished(JetStreamTrackingRecorder):
+    """Which jobs have succeeded, each stored in one batch with the position that it stands for."""
+
+    def has(self, id_: str) -> int:
+        """Return how often a job was stored."""
+        message = self.loop.run(self.connection.last(self.stream, f"{self.stream}.finished.{id_}"))
+        return int(message.data) if message else 0
+
+    def add(self, id_: str, tracking: Tracking) -> None:
+        """Store a job once more."""
+        self.insert_tracking_with(tracking, [Message(f"{self.stream}.finished.{id_}", b"%d" % (self.has(id_) + 1))])
+
+
+class FinishedJobs(Projection[Finished]):
+    name = "finished"
+    topics = ("job.succeeded",)
+
+    @singledispatchmethod
+    def process_event(self, domain_event: AnyEvent, tracking: Tracking) -> None:
+        self.view.add(domain_event.originator_id, tracking)
+
+
+def test_a_projection_that_is_kept_on_jetstream_goes_on_where_it_stopped(app: RotaLog) -> None:
+    def run() -> ProjectionRunner[RotaLog, Finished]:
+        return ProjectionRunner(application_class=RotaLog, projection_class=FinishedJobs, view_class=Finished)
+
+    before, between, after = new_id(), new_id(), new_id()
+    last = append(app, "job", job_events(before))
+    with run() as runner:
+        runner.wait(last, timeout=10)
+    append(app, "job", job_events(between))
+    with run() as runner:
+        runner.wait(append(app, "job", job_events(after)), timeout=10)
+
+        assert [runner.projection.view.has(id_) for id_ in (before, between, after)] == [1, 1, 1]
+
+
+class Receipt(Aggregate):
+    """What an application keeps about a job that has succeeded."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+
+    @classmethod
+    def create_id(cls, job: str) -> UUID:
+        return uuid5(NAMESPACE_URL, f"/receipts/{job}")
+
+
+class Receipts(EventSourcedProjection[UUID]):
+    """An application that makes events of its own from those of Rota."""
+
+    topics = ("job.succeeded",)
+
+    @singledispatchmethod
+    def policy(self, domain_event: Any, processing_event: ProcessingEvent[UUID]) -> None:
+        processing_event.collect_events(Receipt(domain_event.originator_id))
+
+
+def test_an_event_sourced_projection_makes_events_from_those_of_the_log(app: RotaLog) -> None:
+    id_ = new_id()
+    last = append(app, "job", job_events(id_))
+
+    with EventSourcedProjectionRunner(application_class=RotaLog, projection_class=Receipts) as runner:
+        runner.wait(last, timeout=10)
+        receipt: Receipt = runner.projection.repository.get(Receipt.create_id(id_))
+
+        assert receipt.job == id_
+        assert runner.projection.recorder.max_tracking_id("rota") == last
+
+
 def test_the_mapper_keeps_the_body_as_it_is_and_gives_the_tag_as_topic() -> None:
     mapper = EventMapper(JSONTranscoder())
 
@@ -190,6 +332,14 @@ def test_the_mapper_keeps_the_body_as_it_is_and_gives_the_tag_as_topic() -> None
             event.originator_id, event.originator_version, TAGS[type(event)], encode(event)
         )
         assert mapper.to_domain_event(stored) == event
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.msgpack")), ids=lambda path: path.stem)
+def test_the_mapper_reads_all_that_was_ever_stored(path: Path) -> None:
+    event = decode_event(path.read_bytes())
+    stored = StoredEvent(event.originator_id, event.originator_version, path.stem, path.read_bytes())
+
+    assert EventMapper(JSONTranscoder()).to_domain_event(stored) == event
 
 
 def test_the_mapper_names_the_event_that_it_cannot_read() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from events.base import Event
+from events.base import Event, Origin
 from events.batch import (
     BatchAdvanced,
     BatchCompleted,
@@ -36,6 +36,7 @@ from events.job import (
     JobSucceeded,
     JobTimedOut,
 )
+from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecChanged, SpecRegistered
 from rota.protocol import CsvOptions, JobDetails, JobFault, Payload, Result, RetryPolicy, Rows
 
@@ -98,12 +99,23 @@ EVENTS: list[Event] = [
     JobFailed(**facts("b_1-2", 7), batch="b", fault=FAULT, **RUN),
     JobTimedOut(**facts("b_1-2", 8), batch="b", fault=FAULT, **RUN),
     JobCancelled(**facts("b_1-2", 9), batch="b", attempt=2, reason="no need"),
+    LogTrimmed(**facts(LOG_ID, 1), before=STARTED, until=4711, oldest_job=815),
     SpecRegistered(**facts("load", 1), definition=DEFINITION),
     SpecChanged(**facts("load", 2), definition=msgspec.structs.replace(DEFINITION, rows="dicts")),
 ]
 
+ORIGIN = Origin("71", "worker:host-17", "b_1-2.2", "b")
+LATER = {
+    "job.succeeded+origin": msgspec.structs.replace(
+        next(event for event in EVENTS if isinstance(event, JobSucceeded)), origin=ORIGIN
+    )
+}
+"""What was added to events later, by `<tag>+<what>`."""
+
+STORED = {TAGS[type(event)]: event for event in EVENTS} | LATER
+
 if __name__ == "__main__":
-    for event in EVENTS:
-        path = FOLDER / f"{TAGS[type(event)]}.msgpack"
+    for name, event in STORED.items():
+        path = FOLDER / f"{name}.msgpack"
         if not path.exists():
             path.write_bytes(encode(event))

@@ -89,12 +89,12 @@ class Rota:
 
 
 @asynccontextmanager
-async def serving(config: Config, connection: Connection) -> AsyncIterator[Rota]:
-    """Run a gateway on a free port."""
+async def serving(config: Config, connection: Connection, port: int = 0) -> AsyncIterator[Rota]:
+    """Run a gateway, on a free port unless one is given."""
     runner = web.AppRunner(application(config))
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as http:
             yield Rota(http, connection, runner)
     finally:
@@ -256,13 +256,17 @@ async def test_the_history_of_a_job_is_shown_with_its_values(rota: Rota) -> None
     assert datetime.fromisoformat(queued["at"]).tzinfo
     assert (succeeded["type"], succeeded["result"]) == ("job.succeeded", {"value": {"sum": 6}})
     assert succeeded["sequence"] == queued["sequence"] + 1
-    assert await rota.get(f"/jobs/{id_}/events?after=1") == (200, {"events": [succeeded]})
+    after = f"/jobs/{id_}/events?after="
+    assert await rota.get(f"{after}{queued['sequence']}") == (200, {"events": [succeeded]})
+    assert await rota.get(f"{after}{succeeded['sequence']}") == (200, {"events": []})
+    assert await rota.get(f"{after}{queued['sequence'] - 1}") == (200, {"events": [queued, succeeded]})
 
 
 async def test_who_waits_for_an_event_is_answered_when_it_is_stored(rota: Rota) -> None:
     id_ = await rota.schedule()
     await rota.queue(id_)
-    asked = asyncio.create_task(rota.get(f"/jobs/{id_}/events?after=1&wait=60"))
+    after = await rota.log.last_sequence()
+    asked = asyncio.create_task(rota.get(f"/jobs/{id_}/events?after={after}&wait=60"))
     await somebody_waits(rota)
     await rota.succeed(id_, value(1))
     status, answer = await asked
@@ -319,14 +323,27 @@ async def test_a_result_that_json_cannot_hold_is_told_as_such(rota: Rota) -> Non
     assert problem["detail"].startswith("The answer cannot be written as JSON")
 
 
-async def test_to_cancel_sends_a_command(rota: Rota) -> None:
+async def test_to_cancel_sends_a_command_and_does_not_wait_long_for_a_shard(rota: Rota) -> None:
     id_ = await rota.schedule()
-    assert await rota.post(f"/jobs/{id_}/cancel", {"reason": "not needed"}) == (202, {"id": id_})
+    accepted = {"id": id_, "status": "accepted"}
+    assert await rota.post(f"/jobs/{id_}/cancel", {"reason": "not needed"}) == (202, accepted)
     await rota.queue(id_)
     await rota.carry_out("job", CancelJob(id=id_, reason="not needed"))
     error = {"type": "Cancelled", "message": "not needed"}
     assert await rota.get(f"/jobs/{id_}/result") == (200, {"id": id_, "status": "cancelled", "error": error})
-    assert await rota.post(f"/jobs/{id_}/cancel", b"") == (202, {"id": id_})
+    assert await rota.post(f"/jobs/{id_}/cancel", b"") == (200, {"id": id_, "status": "done"})
+
+
+async def test_who_asks_stands_with_the_command(rota: Rota) -> None:
+    job = {"spec": "add", "params": {"a": 1}}
+    for headers, expected in ({}, "http:127.0.0.1"), ({"Rota-Caller": "billing"}, "client:billing"):
+        _, answer = await rota.post("/schedule", job, **headers)
+        message = await rota.connection.last("ROTA_COMMANDS", f"rota.command.*.job.{answer['ids'][0]}.schedule")
+        assert message
+        assert message.headers
+        assert message.headers["Rota-Caller"] == expected
+    status, problem = await rota.post("/schedule", job, **{"Rota-Caller": "x" * 200})
+    assert (status, problem["type"]) == (400, "https://rota.dev/problems/invalid-request")
 
 
 async def test_what_has_ended_cannot_be_cancelled(rota: Rota) -> None:
@@ -403,6 +420,8 @@ async def test_with_views_there_are_lists_and_nearest_names(rota: Rota, nats_url
         assert [job["id"] for job in page["jobs"]] == [ids[2]]
         assert (await viewed.get("/jobs?after=x"))[0] == 400
         assert (await viewed.get(f"/jobs/{ids[2]}"))[1]["status"] == "succeeded"
+        status, listed = await viewed.get("/queues")
+        assert {"name": "listed", "jobs": {"queued": 2, "succeeded": 1, "total": 3}} in listed["queues"]
         status, listed = await viewed.get("/specs")
         assert {"add", "load"} <= {spec["name"] for spec in listed["specs"]}
         status, problem = await viewed.post("/schedule", {"spec": "adds"})

@@ -29,7 +29,7 @@ async def test_a_timer_arrives_at_its_time_as_a_command_in_its_partition(write_s
     command = ReleaseJob(id=new_id(), attempt=1)
     due = datetime.now(UTC) + SOON
 
-    await set_timer(write_side.connection, command, due)
+    await set_timer(write_side.connection, command, due, "j.1")
 
     assert await arrived(write_side, command) >= due
 
@@ -37,7 +37,7 @@ async def test_a_timer_arrives_at_its_time_as_a_command_in_its_partition(write_s
 async def test_a_timer_in_the_past_arrives_at_once(write_side: WriteSide) -> None:
     command = ReleaseJob(id=new_id(), attempt=1)
 
-    await set_timer(write_side.connection, command, datetime.now(UTC) - HOUR)
+    await set_timer(write_side.connection, command, datetime.now(UTC) - HOUR, "j.1")
 
     await arrived(write_side, command)
 
@@ -46,22 +46,22 @@ async def test_a_time_of_another_zone_is_the_same_time(write_side: WriteSide) ->
     command = ReleaseJob(id=new_id(), attempt=1)
     due = datetime.now(timezone(5 * HOUR)) + SOON
 
-    await set_timer(write_side.connection, command, due)
+    await set_timer(write_side.connection, command, due, "j.1")
 
     assert await arrived(write_side, command) >= due
 
 
 async def test_setting_a_timer_again_takes_the_place_of_the_first(write_side: WriteSide) -> None:
     id_ = new_id()
-    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=1), datetime.now(UTC) + HOUR)
-    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=2), datetime.now(UTC) + 2 * HOUR)
+    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=1), datetime.now(UTC) + HOUR, "j.1")
+    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=2), datetime.now(UTC) + 2 * HOUR, "j.1")
 
     assert await write_side.messages(COMMANDS, timer_subject("job", id_)) == 1
 
 
 async def test_a_timer_that_has_fired_is_gone(write_side: WriteSide) -> None:
     command = ReleaseJob(id=new_id(), attempt=1)
-    await set_timer(write_side.connection, command, datetime.now(UTC))
+    await set_timer(write_side.connection, command, datetime.now(UTC), "j.1")
 
     await arrived(write_side, command)
 
@@ -72,7 +72,7 @@ async def test_a_timer_outlives_a_nats_server_that_is_killed(tmp_path: Path) -> 
     async with nats_server(tmp_path) as (server, url), await Connection.open(url, name="test") as connection:
         await prepare(connection)
         command = ReleaseJob(id=new_id(), attempt=1)
-        await set_timer(connection, command, datetime.now(UTC) + SOON)
+        await set_timer(connection, command, datetime.now(UTC) + SOON, "j.1")
 
         await restart(server, url)
 

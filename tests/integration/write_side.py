@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.handler import Handler
 from actors.jobs import Jobs
 from actors.shard import Shard
 from events.base import Kind
@@ -19,7 +20,7 @@ from events.ids import member, new_group
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.job import ScheduleJob
-from events.subjects import PARTITIONS, aggregate_filter
+from events.subjects import aggregate_filter
 from rota.jetstream import Connection, Msg
 from rota.protocol import JobDetails, RetryPolicy
 from scripts.stack import ROOT, Service, free_port, port_in_use, program
@@ -91,8 +92,9 @@ def tags(events: Iterable[AnyEvent]) -> list[str]:
 
 @asynccontextmanager
 async def sharding(connection: Connection) -> AsyncIterator[Shard]:
-    """Run the owner of all partitions."""
-    shard = Shard(connection, range(PARTITIONS), [Jobs(connection)], lambda: datetime.now(UTC))
+    """Run a shard; it is the owner of all partitions unless there are others."""
+    name = f"shard-{secrets.token_hex(4)}"
+    shard = Shard(connection, name, Handler(connection, [Jobs(connection)], lambda: datetime.now(UTC)))
     running = asyncio.create_task(shard.run())
     try:
         yield shard

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from events.base import Event
 from events.batch import BatchOpened
 from events.catalog import (
     AGGREGATES,
@@ -18,6 +19,8 @@ from events.catalog import (
     decode_commands,
     decode_event,
     encode,
+    split_tag,
+    upcast,
 )
 from events.job import CancelJob, JobCancelled, JobQueued
 from rota.protocol import FailJob, JobDetails, JobFault, RegisterSpec, Work
@@ -58,6 +61,7 @@ def test_the_tags_of_events_are_those_that_are_stored() -> None:
         "job.started",
         "job.succeeded",
         "job.timed_out",
+        "log.trimmed",
         "spec.changed",
         "spec.registered",
     ]
@@ -85,8 +89,25 @@ def test_a_field_that_a_newer_version_adds_is_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\xc1", msgspec.msgpack.encode({"type": "job.forgotten", "id": "j"}), msgspec.msgpack.encode([1])],
-    ids=["nothing", "no MessagePack", "unknown tag", "no map"],
+    [
+        b"",
+        b"\xc1",
+        b"\x80",
+        b"\x91" * 100_000 + b"\xc0",
+        b"\x81\xa1x" * 100_000 + b"\xc0",
+        *(
+            msgspec.msgpack.encode(value)
+            for value in (
+                [1],
+                {"type": "job.forgotten", "id": "j"},
+                {"type": "job"},
+                {"type": "job.queued.v0"},
+                {"type": "job.queued.v1"},
+                {"type": "job.queued.v2"},
+                {"type": 7},
+            )
+        ),
+    ],
 )
 def test_what_is_no_event_is_an_error_of_msgspec(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
@@ -103,9 +124,54 @@ def test_commands_of_several_kinds_travel_in_one_list() -> None:
     assert decode_commands(encode(commands)) == commands
 
 
-def test_a_single_command_is_no_list_of_commands() -> None:
-    with pytest.raises(msgspec.ValidationError):
-        decode_commands(encode(CancelJob(id="j-1")))
+def test_a_single_command_needs_no_list() -> None:
+    assert decode_commands(encode(CancelJob(id="j-1"))) == [CancelJob(id="j-1")]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", encode(1), encode([[CancelJob(id="j-1")]]), encode({"type": "job"})]
+)
+def test_what_is_no_command_is_an_error_of_msgspec(body: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode_commands(body)
+
+
+class Renamed(Event, frozen=True, kw_only=True, tag="job.renamed.v3"):
+    """An event whose fields were changed twice."""
+
+    first: str
+    last: str
+
+    @staticmethod
+    def upcast_v1_v2(fields: dict[str, Any]) -> None:
+        fields["full"] = fields.pop("name")
+
+    @staticmethod
+    def upcast_v2_v3(fields: dict[str, Any]) -> None:
+        fields["first"], _, fields["last"] = fields.pop("full").partition(" ")
+
+
+@pytest.mark.parametrize(
+    ("type_", "fields"),
+    [("job.renamed", {"name": "Ada Lovelace"}), ("job.renamed.v2", {"full": "Ada Lovelace"})],
+)
+def test_an_event_of_an_older_version_is_brought_to_the_newest(type_: str, fields: dict[str, str]) -> None:
+    stored = {"type": type_, "id": "j", "version": 1, "at": NOW, **fields}
+
+    assert upcast(stored, {"job.renamed.v3": Renamed})
+    assert msgspec.convert(stored, Renamed) == Renamed(
+        originator_id="j", originator_version=1, at=NOW, first="Ada", last="Lovelace"
+    )
+
+
+@pytest.mark.parametrize("type_", ["job.renamed.v3", "job.renamed.v4", "job.forgotten"])
+def test_an_event_that_is_not_older_has_no_upcast(type_: str) -> None:
+    assert not upcast({"type": type_}, {"job.renamed.v3": Renamed})
+
+
+def test_the_version_of_an_event_stands_in_its_tag() -> None:
+    assert split_tag("job.queued") == ("job.queued", 1)
+    assert split_tag("job.queued.v2") == ("job.queued", 2)
 
 
 def test_what_a_worker_is_handed_is_the_event_of_a_queued_job() -> None:

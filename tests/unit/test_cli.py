@@ -19,11 +19,24 @@ from events.job import JobQueued, JobSucceeded
 from rota.cli import main
 from rota.jetstream import Connection
 from rota.protocol import JobDetails, Result
-from tests.unit.test_client import PlayedGateway, batch, event, job, problem
+from tests.unit.test_client import END, PlayedGateway, batch, event, job, problem, sent, streamed
 
 ROTA = Path(sys.executable).with_name("rota")
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
-COMMANDS = ("batch", "cancel", "get", "list", "replay", "schedule", "specs", "watch", "worker")
+COMMANDS = (
+    "at",
+    "batch",
+    "cancel",
+    "dead-letters",
+    "get",
+    "list",
+    "queues",
+    "replay",
+    "schedule",
+    "specs",
+    "watch",
+    "worker",
+)
 
 Rota = Callable[..., Awaitable[tuple[int, str, str]]]
 
@@ -166,7 +179,8 @@ async def test_watching_prints_events_and_succeeds_only_if_the_job_does(
     rota: Rota, gateway: PlayedGateway, end: str, expected: int
 ) -> None:
     gateway.play("GET /jobs/j1", job())
-    gateway.play("GET /jobs/j1/events", {"events": [event(1, "job.queued") | {"attempt": 1}, event(2, end)]})
+    gateway.play("GET /jobs/j1/result", {"id": "j1", "status": end.removeprefix("job."), "result": None})
+    gateway.play("GET /events", streamed(event(1, "job.queued") | {"attempt": 1}, event(2, end)) + END)
     status, out, err = await rota("watch", "j1")
     assert (status, err) == (expected, "")
     first, second = out.splitlines()
@@ -176,9 +190,28 @@ async def test_watching_prints_events_and_succeeds_only_if_the_job_does(
     assert [json.loads(line)["version"] for line in out.splitlines()] == [1, 2]
 
 
+async def test_watching_without_an_id_prints_all_that_fits(rota: Rota, gateway: PlayedGateway) -> None:
+    gap = sent("gap", {"after": 7, "first": 10, "reason": "removed"}, 7)
+    events = streamed() + gap + streamed(event(1, "job.failed"), event(2, "batch.opened")) + END
+    gateway.play("GET /events", events)
+    filters = "--queue a --queue b --spec add --batch b1 --type job.* --type batch.opened --after 7"
+    status, out, err = await rota("watch", *filters.split())
+    assert (status, err) == (0, "")
+    first, second, third = out.splitlines()
+    assert first == "-- after 7 and before 10: removed"
+    assert second.startswith("      11  2025-06-01T12:00:00.000Z  job.failed")
+    assert "batch.opened" in third
+    query = "batch=b1&queue=a&queue=b&spec=add&type=job.*&type=batch.opened&after=7"
+    assert gateway.asked == [(f"GET /events?{query}", None)]
+    _, out, _ = await rota("watch", "--json")
+    assert [json.loads(line).get("sequence") for line in out.splitlines()] == [None, 11, 12]
+    assert gateway.asked[1] == ("GET /events", None)
+
+
 async def test_a_batch_whose_jobs_did_not_all_succeed_is_no_success(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("POST /batches", {"id": "b1"}, status=202)
     gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.completed")]})
+    gateway.play("GET /events", streamed(event(1, "batch.completed")) + END)
     gateway.play("GET /batches/b1", batch("completed", succeeded=1, failed=1, total=2))
     for command in (("watch", "b1"), ("batch", "load", "a.csv", "--watch")):
         status, _, err = await rota(*command)
@@ -188,6 +221,7 @@ async def test_a_batch_whose_jobs_did_not_all_succeed_is_no_success(rota: Rota, 
 
 async def test_a_failed_batch_says_why(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.failed")]})
+    gateway.play("GET /events", streamed(event(1, "batch.failed")) + END)
     gateway.play("GET /batches/b1", batch("failed", total=0) | {"error": "a.csv: line 7, column age: 'x'"})
     status, _, err = await rota("watch", "b1")
     assert (status, err) == (1, "rota: The batch ended as failed: a.csv: line 7, column age: 'x'\n")
@@ -242,9 +276,20 @@ async def test_specs_are_listed_with_their_params(rota: Rota, gateway: PlayedGat
     assert json.loads(out)["params_schema"] == schema
 
 
+async def test_queues_are_listed_with_their_jobs_by_state(rota: Rota, gateway: PlayedGateway) -> None:
+    queue = {"name": "sums", "jobs": {"queued": 1234, "failed": 1, "total": 1235}}
+    gateway.play("GET /queues", {"queues": [queue]})
+    _, out, _ = await rota("queues")
+    header, row = out.splitlines()
+    assert header.split()[:4] == ["QUEUE", "SCHEDULED", "QUEUED", "RUNNING"]
+    assert row.split() == ["sums", "0", "1,234", "0", "0", "1", "0", "0"]
+    _, out, _ = await rota("queues", "--json")
+    assert json.loads(out) == queue
+
+
 async def test_ctrl_c_is_no_traceback(gateway: PlayedGateway) -> None:
     gateway.play("GET /jobs/j1", job())
-    gateway.play("GET /jobs/j1/events", {"events": [event(1, "job.queued")]}, {"events": []})
+    gateway.play("GET /events", streamed(event(1, "job.queued")))
     process = await start("watch", "j1", "--url", gateway.url)
     assert process.stdout
     assert b"job.queued" in await process.stdout.readline()
@@ -360,7 +405,7 @@ async def test_replay_hands_out_each_event_once_and_in_order(
 async def test_replay_of_what_the_log_does_not_have_is_one_line(
     rota: Rota, connection: Connection, nats_url: str
 ) -> None:
-    expected = (1, "", "rota: The log has no event of nothing after sequence 0\n")
+    expected = (1, "", "rota: The log has no event of nothing\n")
     assert await rota("replay", "nothing", "--nats-url", nats_url) == expected
 
 

@@ -21,13 +21,15 @@ NOW = "2025-06-01T12:00:00Z"
 class PlayedGateway:
     """An HTTP server that gives the answers which the gateway documents, and keeps what it was asked.
 
-    The answers of a path are given in turn, the last one again and again.
+    The answers of a path are given in turn, the last one again and again; bytes are server-sent events.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, list[tuple[int, Any]]] = {}
         self.asked: list[tuple[str, Any]] = []
         """Each request: method and target, and the body."""
+        self.resumed: list[str | None] = []
+        """The Last-Event-ID of each request."""
         self.keys: list[str | None] = []
         """The Idempotency-Key of each request."""
         app = web.Application()
@@ -52,6 +54,7 @@ class PlayedGateway:
         body = await request.read()
         self.asked.append((f"{request.method} {request.raw_path}", json.loads(body) if body else None))
         self.keys.append(request.headers.get("Idempotency-Key"))
+        self.resumed.append(request.headers.get("Last-Event-ID"))
         answers = self.answers.get(f"{request.method} {request.raw_path.partition('?')[0]}")
         if not answers:
             status, content = problem("not-found", 404)
@@ -60,6 +63,8 @@ class PlayedGateway:
         if content is DROP:
             assert request.transport
             request.transport.close()
+        if isinstance(content, bytes):
+            return web.Response(status=status, body=content, content_type="text/event-stream")
         if isinstance(content, str):
             return web.Response(status=status, text=content)
         kind = "application/json" if status < 400 else "application/problem+json"
@@ -77,6 +82,26 @@ def job(id_: str = "j1", status: str = "queued") -> dict[str, Any]:
 
 def event(version: int, type_: str) -> dict[str, Any]:
     return {"type": type_, "id": "j1", "version": version, "at": NOW, "sequence": 10 + version}
+
+
+def sent(type_: str, data: Any, id_: int | None = None) -> bytes:
+    """Return a server-sent event."""
+    place = "" if id_ is None else f"id: {id_}\n"
+    return f"{place}event: {type_}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def streamed(*events: dict[str, Any]) -> bytes:
+    """Return events as the gateway streams them."""
+    frames = [b"retry: 3000\nid: 10\n\n"]
+    for event in events:
+        sequence = event["sequence"]
+        data = {name: value for name, value in event.items() if name != "sequence"}
+        frames.append(sent(event["type"], {"sequence": f"{sequence:020}", "data": data}, sequence))
+    return b"".join(frames)
+
+
+END = sent("end", {"id": "j1", "status": "succeeded"})
+CLOSED = sent("closed", {"reason": "server shutdown"})
 
 
 def batch(status: str, **jobs: int) -> dict[str, Any]:
@@ -303,9 +328,66 @@ async def test_watching_a_job_goes_on_where_it_was_until_the_job_has_ended(
     assert [one["version"] async for one in client.watch("j1")] == [1, 2, 3, 4, 5]
     assert [target.partition("?")[2] for target, _ in gateway.asked] == [
         "after=0&wait=30",
-        "after=2&wait=30",
-        "after=2&wait=30",
+        "after=12&wait=30",
+        "after=12&wait=30",
     ]
+
+
+async def test_events_are_asked_for_by_their_filters_and_end_with_what_they_are_about(
+    client: Client, gateway: PlayedGateway
+) -> None:
+    gateway.play("GET /events", streamed(event(1, "job.queued"), event(2, "job.succeeded")) + END)
+    found = [one async for one in client.events(job="j1", queue=["a", "b"], type="job.*", after=0)]
+    assert found == [event(1, "job.queued"), event(2, "job.succeeded")]
+    assert gateway.asked == [("GET /events?job=j1&queue=a&queue=b&type=job.*&after=0", None)]
+
+
+async def test_events_go_on_after_the_last_one_when_the_connection_is_lost(
+    client: Client, gateway: PlayedGateway
+) -> None:
+    cut = streamed(event(2, "job.started")) + b"id: 13\nevent: job.prog"
+    heartbeat = streamed() + b": heartbeat\nid: 20\n\n"
+    last = streamed(event(11, "job.succeeded")) + END
+    gateway.play(
+        "GET /events",
+        streamed(event(1, "job.queued")) + CLOSED,
+        DROP,
+        problem("unavailable", 503),
+        cut,
+        heartbeat,
+        last,
+    )
+    found = [one async for one in client.events(job="j1", after=10)]
+    assert [one["sequence"] for one in found] == [11, 12, 21]
+    assert gateway.resumed == [None, "11", "11", "11", "12", "20"]
+
+
+async def test_events_end_if_the_gateway_says_that_nothing_follows(client: Client, gateway: PlayedGateway) -> None:
+    gateway.play("GET /events", streamed(event(1, "job.succeeded")), (204, ""))
+    assert [one["sequence"] async for one in client.events(job="j1", after=10)] == [11]
+
+
+async def test_a_gap_is_an_event_of_its_own(client: Client, gateway: PlayedGateway) -> None:
+    gap = {"after": 10, "first": 15, "reason": "removed"}
+    gateway.play("GET /events", streamed() + sent("gap", gap, 10) + streamed(event(5, "job.succeeded")) + END)
+    first, second = [one async for one in client.events(job="j1", after=10)]
+    assert first == {"type": "gap", **gap}
+    assert second["sequence"] == 15
+
+
+async def test_events_that_cannot_be_had_end_with_patience(gateway: PlayedGateway) -> None:
+    gateway.play("GET /events", streamed() + CLOSED)
+    async with Client(gateway.url, patience_seconds=0.4) as client:
+        with pytest.raises(UnavailableError, match="server shutdown"):
+            await anext(client.events())
+    assert len(gateway.asked) == 3
+
+
+async def test_a_refused_filter_is_told_at_once(client: Client, gateway: PlayedGateway) -> None:
+    gateway.play("GET /events", problem("invalid-request", 400))
+    with pytest.raises(InvalidRequestError):
+        await anext(client.events(type="nothing"))
+    assert len(gateway.asked) == 1
 
 
 async def test_a_history_ends_with_what_there_is(client: Client, gateway: PlayedGateway) -> None:

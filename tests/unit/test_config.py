@@ -33,6 +33,8 @@ def test_an_empty_variable_is_as_one_that_is_not_set() -> None:
         ("ROTA_SHARDS", "17"),
         ("ROTA_READERS", "-1"),
         ("ROTA_MAX_BODY_BYTES", "1"),
+        ("ROTA_KEEP_EVENTS_DAYS", "-1"),
+        ("ROTA_KEEP_RESULTS_DAYS", "a month"),
         ("ROTA_LOG_LEVEL", "loud"),
     ],
 )

@@ -10,7 +10,7 @@ from msgspec.structs import FieldInfo, fields
 
 from events.catalog import EVENTS
 from events.config import Config, Connection
-from gateway import batches, health, jobs, specs
+from gateway import batches, dead_letters, health, jobs, queues, specs, status
 from rota import protocol
 from rota.jobs import Job
 
@@ -26,7 +26,7 @@ REQUESTS = {
 }
 ROUTES: list[web.RouteDef] = [
     route
-    for resource in (batches, health, jobs, specs)
+    for resource in (batches, dead_letters, health, jobs, queues, specs, status)
     for route in resource.routes
     if isinstance(route, web.RouteDef)
 ]
@@ -102,13 +102,13 @@ def test_every_event_is_described_with_its_fields(tag: str) -> None:
     text = (REFERENCE / "events.md").read_text()
     row = re.search(rf"^\| `{re.escape(tag)}` \| (.*?) \| .+ \|$", text, re.MULTILINE)
     assert row, f"{tag} is not in events.md"
-    shared = {"originator_id", "originator_version", "at"}
+    shared = {"originator_id", "originator_version", "at", "origin"}
     assert set(re.findall(r"`(\w+)`", row[1])) == set(EVENTS[tag].__struct_fields__) - shared
 
 
 def test_no_event_is_described_that_does_not_exist() -> None:
     text = (REFERENCE / "events.md").read_text()
-    assert set(re.findall(r"^\| `((?:batch|job|spec)\.\w+)` \|", text, re.MULTILINE)) == set(EVENTS)
+    assert set(re.findall(r"^\| `((?:batch|job|log|spec)\.\w+)` \|", text, re.MULTILINE)) == set(EVENTS)
 
 
 @pytest.mark.parametrize("field", fields(Config), ids=lambda field: field.name)

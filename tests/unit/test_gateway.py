@@ -49,7 +49,7 @@ def commands(body: Any, specs: Specs = KNOWN) -> list[ScheduleJob]:
 
 
 def batch(specs: Specs = KNOWN, **body: Any) -> OpenBatch:
-    asked = decode(json.dumps(body).encode(), msgspec.json.Decoder(BatchRequest))
+    asked = decode(json.dumps(body).encode(), BatchRequest)
     return batch_command(asked, specs, Schemas(), CONNECTIONS, "group")
 
 

@@ -46,7 +46,7 @@ def count(rows: pa.Table) -> int:
 
 
 def context() -> Context:
-    return Context(Work(id="j", attempt=2, details=DETAILS), 3, lambda *_: None)
+    return Context(Work(id="j", version=1, attempt=2, details=DETAILS), 3, lambda *_: None)
 
 
 def arguments(job: Job[Any, Any], params: Any, rows: Any = None) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_the_context_tells_of_the_run() -> None:
 
 def test_progress_goes_to_the_worker() -> None:
     told: list[tuple[float, str]] = []
-    work = Work(id="j", attempt=1, details=DETAILS)
+    work = Work(id="j", version=1, attempt=1, details=DETAILS)
 
     Context(work, 1, lambda percent, message: told.append((percent, message))).progress(40, "half way")
 
@@ -141,7 +141,7 @@ def test_progress_goes_to_the_worker() -> None:
 def test_a_job_without_rows_has_none_in_its_context() -> None:
     details = JobDetails(spec="add", queue="default", params=Raw(b"\x80"))
 
-    assert Context(Work(id="j", attempt=1, details=details), 1, lambda *_: None).rows is None
+    assert Context(Work(id="j", version=1, attempt=1, details=details), 1, lambda *_: None).rows is None
 
 
 def test_rows_of_another_type_are_refused_when_the_job_is_defined() -> None:

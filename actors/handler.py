@@ -1,0 +1,261 @@
+"""Carries out commands: decides, appends once, and tells what became of each.
+
+It knows no kind of aggregate. An aggregate is loaded when a command for it arrives, and kept in a bounded cache.
+The expected sequence of each append is the fence that makes a second owner, or a stale cache, harmless; and that
+nothing is to be done is decided by what the log has alone. A command that cannot be carried out costs nobody else
+anything: it is tried TRIES times and becomes a dead letter.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from actors.roles import Role
+from events.base import Event, Kind, Origin, Refusal
+from events.batch import OpenBatch
+from events.catalog import AGGREGATES, AnyCommand, encode
+from events.jetstream.dead_letters import DeadLetter, DeadLetters, Status, type_of
+from events.jetstream.log import Append, Log, SequenceConflictError
+from events.jetstream.repository import load_state
+from events.jetstream.requests import Asked, find_beginning
+from events.jetstream.snapshots import Snapshots, is_due
+from events.job import ScheduleJob
+from events.subjects import command_subject, kind_of
+from rota.errors import NotFoundError, RotaError, UnavailableError
+from rota.jetstream import RETRY_SECONDS, Connection, until_available
+from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID, Outcome
+
+CACHED_AGGREGATES = 50_000
+LOADS_AT_ONCE = 32
+TRIES = 3
+TRACEBACK_CHARACTERS = 4000
+
+MAKES = (ScheduleJob, OpenBatch)
+"""Commands whose aggregate as a rule does not exist yet, so that it need not be looked for."""
+
+log = logging.getLogger("rota.shard")
+Identity = tuple[Kind, str]
+
+
+class Entry(Struct, frozen=True):
+    """An aggregate's state, and the log's sequence of its last event (0: none)."""
+
+    state: Any
+    sequence: int
+
+
+class Handler:
+    """Decides for the aggregates whose commands come to it."""
+
+    def __init__(self, connection: Connection, roles: Iterable[Role], clock: Callable[[], datetime]) -> None:
+        self._connection = connection
+        self._log = Log(connection)
+        self._snapshots = Snapshots(connection)
+        self._dead_letters = DeadLetters(connection)
+        self._roles = {role.kind: role for role in roles}
+        self._clock = clock
+        self._cache: OrderedDict[Identity, Entry] = OrderedDict()
+
+    async def carry_out(self, asked: Sequence[Asked]) -> None:
+        """Decide and append; when it returns, each command has its outcome, and what follows from it is durable.
+
+        If somebody else was faster, or it is not known what was stored, all is decided again with fresh states.
+        """
+        fresh = False
+        while True:
+            try:
+                await self._attempt(asked, fresh=fresh)
+            except SequenceConflictError:
+                log.debug("a conflict: loading the aggregates of %d commands again", len(asked))
+            except UnavailableError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a fault for one command must not hold up all others
+                await self._one_by_one(asked, error)
+                break
+            else:
+                break
+            fresh = True
+        for one in asked:
+            if one.outcome and one.outcome.status == "refused":
+                await self._see_to_refused(one, one.outcome)
+
+    async def _see_to_refused(self, asked: Asked, outcome: Outcome) -> None:
+        """Keep a refused command as a dead letter, unless it has overtaken the one that it needs.
+
+        When a partition changes its owner, commands may come in another order than they were sent in.
+        """
+        if outcome.slug == NotFoundError.slug:
+            command = asked.command
+            beginning = await until_available(
+                lambda: find_beginning(self._connection, kind_of(command), command.id)
+            )
+            if beginning:
+                # It comes once more by itself, and then there is nothing to do.
+                await self.carry_out([beginning, asked])
+                return
+        await self._bury(asked, "refused", outcome.detail)
+
+    async def bury_unread(self, subject: str, body: bytes, error: Exception) -> None:
+        """Keep a message that is no list of commands as a dead letter."""
+        log.error("a message on %s is no list of commands: %s", subject, error)
+        reason = f"This is no list of commands: {error}"
+        letter = DeadLetter(status="failed", reason=reason, at=self._clock(), subject=subject, body=body)
+        await self._dead_letters.put(letter, None)
+
+    async def _one_by_one(self, asked: Sequence[Asked], error: Exception) -> None:
+        """Try each command by itself, and give those up that fail TRIES times."""
+        for one in asked:
+            tries, failure = (1, error) if len(asked) == 1 else (0, None)
+            while tries < TRIES:
+                tries += 1
+                try:
+                    await self._attempt([one], fresh=True)
+                except (SequenceConflictError, UnavailableError) as passing:
+                    log.warning("%s; trying again", passing)
+                    tries -= 1
+                    await asyncio.sleep(RETRY_SECONDS)
+                except Exception as again:  # noqa: BLE001 - as above
+                    failure = again
+                else:
+                    failure = None
+                    break
+            if failure:
+                await self._give_up(one, failure, tries)
+
+    async def _attempt(self, asked: Sequence[Asked], *, fresh: bool) -> None:
+        staged = await self._entries([one.command for one in asked], fresh=fresh)
+        known = dict(staged)
+        appends: dict[Identity, Append] = {}
+        doubtful: set[Identity] = set()
+        now = self._clock()
+        for one in asked:
+            command = one.command
+            kind = kind_of(command)
+            identity = (kind, command.id)
+            entry = staged[identity]
+            try:
+                events = AGGREGATES[kind].decide(entry.state, command, now)
+            except Refusal as refusal:
+                one.end("refused", refusal.detail, refusal.slug)
+                doubtful.add(identity)
+                continue
+            one.end("done")
+            if not events:
+                if not isinstance(command, MAKES):  # what exists in the cache exists in the log
+                    doubtful.add(identity)
+                continue
+            append = appends.setdefault(identity, Append(kind, command.id, entry.sequence, []))
+            append.events.extend(events)
+            staged[identity] = Entry(_evolved(kind, entry.state, events), entry.sequence)
+            _stamp(kind, staged[identity].state, one.origin, events)
+        # No append would tell that the cache is stale: what it decided to ignore is loaded and decided again.
+        cached = [identity for identity in doubtful if self._cache.pop(identity, None)]
+        if cached and not fresh:
+            await self._attempt(asked, fresh=False)
+        elif appends:
+            await self._store(list(appends.values()), known, staged)
+
+    async def _store(
+        self, appends: list[Append], known: dict[Identity, Entry], staged: dict[Identity, Entry]
+    ) -> None:
+        by_kind: dict[Kind, list[Event]] = {}
+        for append in appends:
+            by_kind.setdefault(append.kind, []).extend(append.events)
+        for kind, events in by_kind.items():
+            if role := self._roles.get(kind):
+                await role.before(events)
+        sequences = await self._log.append(appends)
+        for append, sequence in zip(appends, sequences, strict=True):
+            identity = (append.kind, append.id)
+            state = staged[identity].state
+            self._cache[identity] = Entry(state, sequence)
+            self._cache.move_to_end(identity)
+            aggregate = AGGREGATES[append.kind]
+            if is_due(aggregate, known[identity].state, state):
+                await self._snapshots.save(aggregate, append.id, state, sequence)
+        while len(self._cache) > CACHED_AGGREGATES:
+            self._cache.popitem(last=False)
+
+    async def _entries(self, commands: Sequence[AnyCommand], *, fresh: bool) -> dict[Identity, Entry]:
+        """Return the aggregates of the commands, from the cache or the log."""
+        staged: dict[Identity, Entry] = {}
+        missing: list[Identity] = []
+        for command in commands:
+            identity = (kind_of(command), command.id)
+            if identity in staged:
+                continue
+            cached = None if fresh else self._cache.get(identity)
+            staged[identity] = cached or Entry(None, 0)
+            if fresh or not (cached or isinstance(command, MAKES)):
+                missing.append(identity)
+        for some in chunks(missing, LOADS_AT_ONCE):
+            loaded = await asyncio.gather(*(load_state(self._log, self._snapshots, *identity) for identity in some))
+            staged.update((identity, Entry(*found)) for identity, found in zip(some, loaded, strict=True))
+        return staged
+
+    async def _give_up(self, asked: Asked, error: Exception, tries: int) -> None:
+        command = asked.command
+        log.error(
+            "%s for %s cannot be carried out and becomes a dead letter",
+            type_of(command),
+            command.id,
+            exc_info=error,
+        )
+        self._cache.pop((kind_of(command), command.id), None)
+        reason = f"{type(error).__name__}: {error}"
+        detail = "Rota cannot carry this out: see the dead letters"
+        asked.end("failed", detail, RotaError.slug)
+        text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
+        await self._bury(asked, "failed", reason, tries=tries, traceback=text)
+
+    async def _bury(self, asked: Asked, status: Status, reason: str, **facts: Any) -> None:
+        command, origin = asked.command, asked.origin
+        letter = DeadLetter(
+            status=status,
+            reason=reason,
+            at=self._clock(),
+            subject=command_subject(command),
+            body=encode([command]),
+            headers={
+                name: value
+                for name, value in (
+                    (CALLER, origin.caller),
+                    (CAUSATION_ID, origin.causation_id),
+                    (COMMAND_ID, origin.command_id),
+                )
+                if value
+            },
+            type=type_of(command),
+            id=command.id,
+            **facts,
+        )
+        await self._dead_letters.put(letter, command)
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield the items, so many at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _evolved(kind: Kind, state: Any, events: Sequence[Event]) -> Any:
+    evolve = AGGREGATES[kind].evolve
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+def _stamp(kind: Kind, state: Any, origin: Origin, events: Sequence[Event]) -> None:
+    """Say in new events where they come from. They are nobody else's yet, so that they need not be copied."""
+    correlation_id = AGGREGATES[kind].correlation_id(events[0].originator_id, state)
+    stamp = Origin(origin.command_id, origin.caller, origin.causation_id, correlation_id)
+    for event in events:
+        force_setattr(event, "origin", stamp)

@@ -1,0 +1,35 @@
+"""How jobs and batches began: the first event of each, many at a time."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from events.base import Kind
+from events.catalog import AnyEvent, decode_event
+from events.jetstream.topology import EVENTS
+from events.subjects import aggregate_filter
+from rota.errors import UnavailableError
+from rota.jetstream import Connection
+
+READS_AT_ONCE = 200
+
+
+async def beginnings(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[AnyEvent | None]:
+    """Return the first event of each aggregate, None where there is none, in the order of the ids."""
+    found: list[AnyEvent | None] = []
+    for start in range(0, len(ids), READS_AT_ONCE):
+        some = ids[start : start + READS_AT_ONCE]
+        found += await asyncio.gather(*(_beginning(connection, kind, id_) for id_ in some))
+    return found
+
+
+async def _beginning(connection: Connection, kind: Kind, id_: str) -> AnyEvent | None:
+    query = {"next_by_subj": aggregate_filter(kind, id_), "seq": 1}
+    reply = await connection.request(f"$JS.API.DIRECT.GET.{EVENTS}", msgspec.json.encode(query))
+    status = (reply.headers or {}).get("Status")
+    if status == "404":
+        return None
+    if status:
+        raise UnavailableError(f"NATS could not read the events of {kind} {id_}: {status}")
+    return decode_event(reply.data)

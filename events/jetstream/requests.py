@@ -1,0 +1,90 @@
+"""Messages with commands: what they ask, who asks, and the answer."""
+
+import re
+from typing import Literal
+
+import msgspec
+from msgspec import MsgspecError, Struct
+
+from events.base import Kind, Origin
+from events.catalog import TAGS, AnyCommand, decode_commands, encode
+from events.ids import group_of
+from events.jetstream.direct import sequence_of
+from events.jetstream.topology import COMMANDS
+from rota.jetstream import Connection, Msg
+from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID, CONTENT_TYPE, JSON, REPLY_TO, Outcome, Report
+from rota.pull import delivery
+
+UNREADABLE = (MsgspecError, OverflowError, RecursionError, UnicodeDecodeError)
+"""What reading a message raises that is no list of commands."""
+
+BEGINNINGS: dict[Kind, str] = {"batch": "open", "job": "schedule", "spec": "register"}
+"""The verbs that make an aggregate."""
+
+ANSWERABLE = re.compile(r"[^\s.*>]+(\.[^\s.*>]+){0,31}")
+"""Subjects without wildcards; on what is no subject the server would end the connection."""
+
+
+class Asked(Struct):
+    """A command, where it comes from, and what became of it."""
+
+    command: AnyCommand
+    origin: Origin
+    outcome: Outcome | None = None
+
+    def end(self, status: Literal["done", "refused", "failed"], detail: str = "", slug: str = "") -> None:
+        """Note what became of it."""
+        command = self.command
+        self.outcome = Outcome(id=command.id, type=TAGS[type(command)], status=status, detail=detail, slug=slug)
+
+
+def read_commands(message: Msg) -> list[AnyCommand]:
+    """Return what a message asks; one of UNREADABLE if it is no list of commands."""
+    if (message.headers or {}).get(CONTENT_TYPE, "").startswith(JSON):
+        return decode_commands(encode(msgspec.json.decode(message.data)))
+    return decode_commands(message.data)
+
+
+def read_delivered(message: Msg) -> list[Asked]:
+    """Return what a message of a consumer asks, and where that comes from; errors as above."""
+    return _read(message, delivery(message).sequence)
+
+
+async def find_beginning(connection: Connection, kind: Kind, id_: str) -> Asked | None:
+    """Return the command that makes an aggregate, if it waits in the stream of commands."""
+    subject = f"rota.command.*.{kind}.{group_of(id_)}.{BEGINNINGS[kind]}"
+    message: Msg | None = await connection.last(COMMANDS, subject)
+    if message is None:
+        return None
+    try:
+        asked = _read(message, sequence_of(message))
+    except UNREADABLE:
+        return None
+    return next((one for one in asked if one.command.id == id_), None)
+
+
+async def answer(connection: Connection, message: Msg, asked: list[Asked]) -> None:
+    """Tell the outcomes, if the message names a subject for them."""
+    if (subject := (message.headers or {}).get(REPLY_TO)) and takes_answers(subject):
+        outcomes = [one.outcome for one in asked]
+        await connection.send(subject, msgspec.json.encode(outcomes))
+
+
+def takes_answers(subject: str) -> bool:
+    """Say whether answers may go there: to a subject of the sender's, not to one of NATS or of Rota itself."""
+    return bool(ANSWERABLE.fullmatch(subject)) and not subject.startswith(("$", "rota."))
+
+
+def _read(message: Msg, sequence: int) -> list[Asked]:
+    headers = message.headers or {}
+    origin = Origin(
+        headers.get(COMMAND_ID) or str(sequence), headers.get(CALLER, ""), headers.get(CAUSATION_ID, "")
+    )
+    return [Asked(command, _own(command, origin)) for command in read_commands(message)]
+
+
+def _own(command: AnyCommand, origin: Origin) -> Origin:
+    """Return where a command comes from; a report says it itself, since reports of many jobs share a message."""
+    if isinstance(command, Report):
+        return Origin(origin.command_id, f"worker:{command.worker}", command.causation_id or origin.causation_id)
+    return origin

@@ -1,0 +1,87 @@
+"""Repeats under a key: the same again is done once, and something else under the same key is refused.
+
+What was asked first is read off the log. So this costs one read for a request with a key, and nothing is kept for
+it; a request that comes before the first one is carried out is not compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from events.batch import BatchOpened, OpenBatch
+from events.ids import group_of, member
+from events.jetstream.beginnings import beginnings
+from events.job import JobQueued, JobScheduled, ScheduleJob
+from gateway.edge import Edge
+from gateway.problems import MAX_FAULTS
+from rota.errors import KeyReusedError, Problem
+from rota.protocol import BatchRequest, JobRequest
+
+OTHER = "It was another one under this key"
+JOB_FIELDS = ("spec", "params", "queue", "retry", "timeout_seconds", "labels")
+BATCH_FIELDS = (
+    "spec",
+    "files",
+    "connection",
+    "format",
+    "options",
+    "rows_per_job",
+    "max_jobs_in_flight",
+    *JOB_FIELDS[1:],
+)
+
+
+async def check_jobs(
+    edge: Edge, requests: Sequence[JobRequest], commands: Sequence[ScheduleJob], *, keyed: bool, listed: bool
+) -> None:
+    """Raise KeyReusedError if a key has stood for other jobs; `keyed` says that the request as a whole has one."""
+    own = [index for index, request in enumerate(requests) if request.key]
+    shared = [index for index, request in enumerate(requests) if keyed and not request.key]
+    repeated = [*own, *(shared if await _is_repeat(edge, commands, shared) else ())]
+    firsts = await beginnings(edge.connection, "job", [commands[index].id for index in repeated])
+    problems: list[Problem] = []
+    for index, first in zip(repeated, firsts, strict=True):
+        place = f"#/jobs/{index}" if listed else "#"
+        if isinstance(first, JobQueued | JobScheduled):
+            names = _differences(first.details, commands[index].details, requests[index], JOB_FIELDS)
+            problems += [Problem(OTHER, f"{place}/{name}") for name in names]
+        elif index in shared and not await edge.bus.find_waiting("job", commands[index].id):
+            problems.append(Problem("There was no such job under this key", place))
+    if listed and len(repeated) > len(own):
+        beyond = member(group_of(commands[shared[0]].id), len(commands))
+        if (await beginnings(edge.connection, "job", [beyond]))[0]:
+            problems.append(Problem("There were more jobs under this key", "#/jobs"))
+    _check(problems)
+
+
+async def check_batch(edge: Edge, request: BatchRequest, command: OpenBatch) -> None:
+    """Raise KeyReusedError if the key has stood for another batch."""
+    [first] = await beginnings(edge.connection, "batch", [command.id])
+    if isinstance(first, BatchOpened):
+        names = _differences(first.details, command.details, request, BATCH_FIELDS)
+        _check([Problem(OTHER, f"#/{name}") for name in names])
+
+
+async def _is_repeat(edge: Edge, commands: Sequence[ScheduleJob], shared: Sequence[int]) -> bool:
+    """Say whether the key has been used: for a new one, this is all that is read."""
+    return bool(shared) and (await beginnings(edge.connection, "job", [commands[shared[0]].id]))[0] is not None
+
+
+def _differences(first: Any, now: Any, request: Struct, names: Sequence[str]) -> Iterator[str]:
+    """Find the fields that were other ones; what the request leaves out comes from the spec, maybe a newer one."""
+    for name in names:
+        if getattr(request, name) is not UNSET and _plain(getattr(first, name)) != _plain(getattr(now, name)):
+            yield name
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.msgpack.decode(value) if isinstance(value, Raw) else value
+
+
+def _check(problems: list[Problem]) -> None:
+    if problems:
+        raise KeyReusedError(
+            "The key was used for another request; nothing was done", problems=problems[:MAX_FAULTS]
+        )

@@ -1,0 +1,142 @@
+"""200 times a process is killed (-9) at a random moment, under load: nothing accepted is lost or doubled."""
+
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections import Counter, defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import rota
+from events.batch import BatchCompleted
+from events.catalog import AnyEvent
+from events.jetstream.dead_letters import DeadLetters
+from events.job import JobCancelled, JobEnded, JobQueued, JobScheduled, JobSucceeded
+from rota.jetstream import Connection
+from scripts.demo import until_known
+from scripts.stack import Stack, free_port
+from scripts.store import Store
+from scripts.workers import start_workers
+from tests.acceptance import kinds
+from tests.acceptance.audit import assert_log_and_views_agree, history
+from tests.acceptance.intruder import Intruder
+from tests.acceptance.killer import Killer
+from tests.acceptance.load import CONNECTION, REQUEST, Accepted, Load
+from tests.acceptance.system import until
+
+CRASHES = int(os.environ.get("ROTA_CRASHES", "200"))
+SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
+WHOLE = 3
+MEAN_SECONDS = 0.6
+PAUSE_SECONDS = 0.12
+"""Between two requests of one client."""
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_is_killed_and_when_each_accepted_command_is_carried_out_once(tmp_path: Path) -> None:
+    print(f"seed {SEED}")  # noqa: T201 - to see the same again
+    chance = random.Random(SEED)
+    with ExitStack() as resources:
+        folder = tmp_path / "s3"
+        folder.mkdir()
+        store = resources.enter_context(Store(folder))
+        (tmp_path / "connections.toml").write_text(store.connection(CONNECTION))
+        stack = Stack(tmp_path, nats_port=0, port=free_port(), environment={"ROTA_SHARDS": "2"})
+        resources.enter_context(stack)
+        workers = start_workers(
+            2,
+            stack.nats_url,
+            tmp_path,
+            stack.environment,
+            module=kinds.__name__,
+            options=("--concurrency", "10", "--lease-seconds", "3"),
+        )
+        for worker in workers:
+            resources.callback(worker.stop)
+        accepted = await _crash(stack, Killer(stack, workers, chance), store, chance)
+        await _until_all_has_ended(stack, accepted)
+        assert await _dead_letters(stack.nats_url) == []
+        await _assert_once(stack.nats_url, accepted)
+        await assert_log_and_views_agree(stack.nats_url, stack.home / "views.sqlite")
+
+
+async def _crash(stack: Stack, killer: Killer, store: Store, chance: random.Random) -> Accepted:
+    """Do the worst under load; return what was accepted when all is up again."""
+    async with rota.Client(stack.url) as client:
+        await until_known(client, set(kinds.__all__))
+    keeping = asyncio.create_task(killer.keep())
+    started = time.monotonic()
+    try:
+        async with Load(stack.url, stack.nats_url, store, chance, pause_seconds=PAUSE_SECONDS) as load:
+            async with Intruder(stack.nats_url, chance) as intruder:
+                await killer.kill(CRASHES, WHOLE, MEAN_SECONDS)
+            print(  # noqa: T201 - what a failure is looked at with
+                f"{time.monotonic() - started:.0f} s: {killer.killed.total()} kills {dict(killer.killed)}; "
+                f"{intruder.forced} partitions taken by force, {intruder.decided} commands decided by two"
+            )
+        print(  # noqa: T201
+            f"{time.monotonic() - started:.0f} s: {len(load.accepted.jobs)} jobs and "
+            f"{len(load.accepted.batches)} batches accepted, {load.accepted.unanswered} requests without an answer"
+        )
+        async with rota.Client(stack.url, patience_seconds=60) as client:
+            await client.queues()
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    return load.accepted
+
+
+async def _until_all_has_ended(stack: Stack, accepted: Accepted) -> None:
+    started = time.monotonic()
+    async with rota.Client(stack.url, patience_seconds=60) as client:
+
+        async def waiting() -> dict[str, int]:
+            counts: Counter[str] = Counter()
+            for queue in await client.queues():
+                counts.update({state: queue.jobs.get(state, 0) for state in ("scheduled", "queued", "running")})
+            return {state: count for state, count in counts.items() if count}
+
+        for id_ in accepted.batches:
+            assert (await client.batches.wait(id_, timeout=60)).status == "completed"
+        await until(waiting, lambda counts: not counts)
+    print(f"all had ended {time.monotonic() - started:.1f} s later")  # noqa: T201
+
+
+async def _assert_once(nats_url: str, accepted: Accepted) -> None:
+    """Check that the log has each job and batch once, whole, and with the end that it must have."""
+    histories: dict[str, list[AnyEvent]] = defaultdict(list)
+    for event in await history(nats_url):
+        histories[event.originator_id].append(event)
+    requests: Counter[str] = Counter()
+    for id_, events in histories.items():
+        assert [event.originator_version for event in events] == list(range(1, len(events) + 1)), id_
+        if isinstance(first := events[0], JobQueued | JobScheduled):
+            assert isinstance(events[-1], JobEnded), id_
+            requests.update(first.details.labels.values() if REQUEST in first.details.labels else ())
+    assert set(requests.values()) == {1}
+    for id_, expected in accepted.jobs.items():
+        assert id_ in histories, f"job {id_} was accepted and is lost"
+        last = histories[id_][-1]
+        if expected is None:
+            assert isinstance(last, JobCancelled | JobSucceeded), last
+        else:
+            assert isinstance(last, JobSucceeded), last
+            assert msgspec.msgpack.decode(last.result.value) == expected
+    for id_ in accepted.batches:
+        assert isinstance(histories[id_][-1], BatchCompleted)
+
+
+async def _dead_letters(nats_url: str) -> list[str]:
+    """Return the commands that were not carried out, but for cancellations that came too late."""
+    async with await Connection.open(nats_url, name="audit") as connection:
+        letters = [letter async for _, letter in DeadLetters(connection).list(limit=100_000)]
+    return [
+        f"{letter.type} {letter.id} {letter.status}: {letter.reason}"
+        for letter in letters
+        if not (letter.status == "refused" and letter.type == "job.cancel")
+    ]

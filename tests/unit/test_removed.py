@@ -1,0 +1,222 @@
+"""Folding `log.trimmed`: the same rows stay, however much of the log was purged after it."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.batch import BatchCompleted, BatchDetails, BatchFailed, BatchOpened, FileFound
+from events.catalog import KINDS, AnyEvent, encode
+from events.jetstream.log import Recorded
+from events.jetstream.purge import ALL, Removed
+from events.job import JobAttemptFailed, JobCancelled, JobFailed, JobQueued, JobStarted, JobSucceeded
+from events.log import LOG_ID, LogTrimmed
+from projections.removed import oldest_job, to_purge
+from projections.tables import apply, create
+from rota.protocol import JobDetails, JobFault, Payload, Result, Rows
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PARAMS = msgspec.Raw(encode({}))
+FAULT = JobFault(type="E", message="no")
+BATCH = BatchDetails(spec="s", queue="q", files=("a",), rows_per_job=1, max_jobs_in_flight=1, params=PARAMS)
+
+
+def details(batch: str | None) -> JobDetails:
+    rows = Rows(batch, "a", 0, 0, 0, 1, Payload("x", 1, "")) if batch else None
+    return JobDetails(spec="s", queue="q", params=PARAMS, rows=rows)
+
+
+def job(id_: str, batch: str | None, *steps: str) -> list[AnyEvent]:
+    """Return a job's history by the names of its events."""
+    run: dict[str, Any] = {"attempt": 1, "worker": "w", "started_at": NOW}
+    payload = Payload(f"rota.result.{id_}", 1, "")
+    makers: dict[str, Callable[[dict[str, Any]], AnyEvent]] = {
+        "queued": lambda facts: JobQueued(**facts, attempt=1, details=details(batch)),
+        "started": lambda facts: JobStarted(**facts, **run),
+        "attempt_failed": lambda facts: JobAttemptFailed(
+            **facts, **run, fault=FAULT, timed_out=False, retry_at=NOW
+        ),
+        "succeeded": lambda facts: JobSucceeded(**facts, **run, batch=batch, result=Result()),
+        "large": lambda facts: JobSucceeded(**facts, **run, batch=batch, result=Result(payload=payload)),
+        "failed": lambda facts: JobFailed(**facts, **run, batch=batch, fault=FAULT),
+        "cancelled": lambda facts: JobCancelled(**facts, attempt=1, batch=batch),
+    }
+    facts = [{"originator_id": id_, "originator_version": version, "at": NOW} for version in range(1, 9)]
+    return [makers[step](fact) for step, fact in zip(steps, facts, strict=False)]
+
+
+def batch(id_: str, end: str | None) -> list[AnyEvent]:
+    facts: dict[str, Any] = {"originator_id": id_, "at": NOW}
+    begun: list[AnyEvent] = [
+        BatchOpened(**facts, originator_version=1, details=BATCH),
+        FileFound(**facts, originator_version=2, file_index=0, size=1, file_version="1"),
+    ]
+    match end:
+        case "completed":
+            return [*begun, BatchCompleted(**facts, originator_version=3, succeeded=0, failed=0)]
+        case "failed":
+            return [*begun, BatchFailed(**facts, originator_version=3, reason="no")]
+    return begun
+
+
+def in_order(*events: AnyEvent) -> list[Recorded]:
+    return [Recorded(sequence, event) for sequence, event in enumerate(events, start=1)]
+
+
+def folded(recorded: list[Recorded]) -> sqlite3.Connection:
+    connection = create()
+    apply(connection, recorded)
+    return connection
+
+
+def trimmed(recorded: list[Recorded], until: int) -> Recorded:
+    """Return what is appended to a log that ends with these events."""
+    event = LogTrimmed(
+        originator_id=LOG_ID,
+        originator_version=1,
+        at=NOW,
+        before=NOW,
+        until=until,
+        oldest_job=oldest_job(folded(recorded), until),
+    )
+    return Recorded(recorded[-1].sequence + 1, event)
+
+
+def rows(connection: sqlite3.Connection) -> dict[str, list[Any]]:
+    """Return all that the tables show."""
+    return {
+        table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+        for table in ("jobs", "batches", "batch_files", "batch_jobs")
+    }
+
+
+def shown(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [id_ for (id_,) in connection.execute(f"SELECT id FROM {table} ORDER BY id")]
+
+
+def after(*events: AnyEvent, until: int) -> sqlite3.Connection:
+    recorded = in_order(*events)
+    return folded([*recorded, trimmed(recorded, until)])
+
+
+def test_a_job_that_has_ended_by_then_goes_and_others_stay() -> None:
+    old, late, waiting = (
+        job("old", None, "queued", "succeeded"),
+        job("late", None, "queued", "succeeded"),
+        "waits",
+    )
+    tables = after(*old, late[0], *job(waiting, None, "queued"), late[1], until=4)
+
+    assert shown(tables, "jobs") == ["late", "waits"]
+
+
+def test_the_jobs_of_a_batch_go_only_together_with_it() -> None:
+    ended = job("b-0", "b", "queued", "succeeded")
+
+    assert shown(after(*batch("b", None), *ended, until=4), "jobs") == ["b-0"]
+    tables = after(*batch("b", None), *ended, batch("b", "completed")[2], until=5)
+    assert shown(tables, "jobs") == []
+    assert [len(found) for found in rows(tables).values()] == [0, 0, 0, 0]
+
+
+def test_a_failed_batch_stays_as_long_as_one_of_its_jobs_runs() -> None:
+    tables = after(
+        *batch("b", "failed"), *job("b-0", "b", "queued", "succeeded"), *job("b-1", "b", "queued"), until=6
+    )
+
+    assert shown(tables, "batches") == ["b"]
+    assert shown(tables, "jobs") == ["b-0", "b-1"]
+
+
+def test_what_goes_is_listed_for_the_purge_and_most_jobs_all_at_once() -> None:
+    old, straddling = (
+        job("old", None, "queued", "succeeded"),
+        job("straddling", None, "queued", "started", "failed"),
+    )
+    large = job("large", None, "queued", "large")
+    tables = after(*old, *large, straddling[0], *job("waits", None, "queued"), *straddling[1:], until=8)
+
+    assert to_purge(tables, 9) == [
+        Removed(1, "job", "large", 3, 4, 0, large_result=True),
+        Removed(2, "job", "straddling", 5, 8, 3),
+        Removed(3, "job", ALL, 0, 5, 0),
+    ]
+
+
+def test_a_job_of_which_a_killed_server_has_kept_the_first_event_alone_stays_away() -> None:
+    recorded = in_order(*job("old", None, "queued", "succeeded"), *job("waits", None, "queued"))
+    trim = trimmed(recorded, 2)
+
+    assert shown(folded([recorded[0], recorded[2], trim]), "jobs") == ["waits"]
+
+
+STEPS = st.sampled_from(
+    [
+        ("queued",),
+        ("queued", "cancelled"),
+        ("queued", "succeeded"),
+        ("queued", "large"),
+        ("queued", "started"),
+        ("queued", "started", "failed"),
+        ("queued", "attempt_failed"),
+        ("queued", "attempt_failed", "queued", "succeeded"),
+    ]
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Recorded]:
+    """Return the histories of some batches and jobs, mixed; a batch begins before its jobs."""
+    ends = draw(st.lists(st.sampled_from([None, "completed", "failed"]), max_size=2))
+    histories = [batch(f"b{number}", end) for number, end in enumerate(ends)]
+    for number, steps in enumerate(draw(st.lists(STEPS, max_size=6))):
+        of = draw(st.sampled_from([None, *range(len(ends))]))
+        histories.append(job(f"j{number}", None if of is None else f"b{of}", *steps))
+    events: list[AnyEvent] = [history.pop(0) for history in histories[: len(ends)]]
+    while left := [history for history in histories if history]:
+        events.append(draw(st.sampled_from(left)).pop(0))
+    return in_order(*events)
+
+
+@settings(deadline=None, max_examples=300)
+@given(logs().filter(bool), st.data())
+def test_a_purge_that_was_interrupted_anywhere_changes_no_fold(
+    recorded: list[Recorded], data: st.DataObject
+) -> None:
+    until = data.draw(st.integers(0, len(recorded)))
+    trim = trimmed(recorded, until)
+    expected = folded([*recorded, trim])
+    todo = to_purge(expected, 1000)
+    done = data.draw(st.integers(0, len(todo)))
+
+    left = [one for one in recorded if not any(purged(item, one) for item in todo[:done])]
+    if done < len(todo):
+        begun = [one for one in left if purged(todo[done], one)]
+        if todo[done].id == ALL:  # the server may have kept any of them
+            gone = begun and data.draw(st.lists(st.sampled_from(begun)))
+        else:
+            gone = begun[: data.draw(st.integers(0, len(begun)))]
+        left = [one for one in left if one not in gone]
+
+    assert rows(folded([*left, trim])) == rows(expected)
+
+
+@given(logs().filter(bool), st.data())
+def test_what_stays_keeps_all_its_events(recorded: list[Recorded], data: st.DataObject) -> None:
+    tables = folded([*recorded, trimmed(recorded, data.draw(st.integers(0, len(recorded))))])
+    kept = {*shown(tables, "jobs"), *shown(tables, "batches")}
+
+    for one in recorded:
+        gone = any(purged(item, one) for item in to_purge(tables, 1000))
+        assert gone == (one.event.originator_id not in kept)
+
+
+def purged(item: Removed, one: Recorded) -> bool:
+    """Say whether an event goes with an item of the list."""
+    if KINDS[type(one.event)] != item.kind or one.sequence > item.last:
+        return False
+    return item.id == ALL or (item.events > 0 and item.id == one.event.originator_id)
