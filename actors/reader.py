@@ -32,7 +32,7 @@ from events.catalog import AnyCommand
 from events.config import Connection as SourceConnection
 from events.ids import batch_job_id
 from events.jetstream.bus import Bus
-from events.jetstream.log import Follower, Log
+from events.jetstream.log import Log
 from events.jetstream.payloads import Payloads
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
@@ -47,6 +47,7 @@ from events.subjects import (
     rows_subject,
 )
 from rota.errors import NotFoundError, TooLargeError, UnavailableError
+from rota.follow import Follower
 from rota.jetstream import Connection, until_available
 from rota.protocol import ENDED_BATCH, JobDetails, Payload, Rows
 

@@ -14,11 +14,12 @@ from typing import Generic, Self, TypeVar
 
 from msgspec import Struct
 
-from events.jetstream.log import Follower, Log, Recorded
+from events.jetstream.log import Log, Recorded
 from events.jetstream.tail import Tail, recorded_in
 from events.jetstream.topology import EVENTS
 from events.log import LOG_ID, LogTrimmed
 from rota.errors import RotaError, UnavailableError
+from rota.follow import Follower
 from rota.jetstream import RETRY_SECONDS, Connection
 
 ALL = (">",)

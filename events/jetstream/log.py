@@ -5,10 +5,7 @@ MessagePack as body.
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
@@ -17,16 +14,14 @@ from events.base import Event, Kind, event_id
 from events.catalog import TAGS, AnyEvent, decode_event, encode, split_tag
 from events.jetstream.chain import chain
 from events.jetstream.direct import sequence_of
-from events.jetstream.topology import EVENTS, SECOND
+from events.jetstream.topology import EVENTS
 from events.subjects import aggregate_filter, event_subject
 from rota.errors import RotaError
-from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message, Msg
-from rota.pull import Pull, delivery
+from rota.follow import CREDIT, Follower
+from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message
 
-FOLLOW_CREDIT = 4000
 BATCHES_AT_ONCE = 20
 """Atomic batches that are under way together; the server allows 50 a stream, of all who write."""
-FOLLOWER_GONE_SECONDS = 60
 
 
 class SequenceConflictError(RotaError):
@@ -144,114 +139,12 @@ class Log:
         *,
         after: int = 0,
         headers_only: bool = False,
-        credit: int = FOLLOW_CREDIT,
-    ) -> "Follower":
+        credit: int = CREDIT,
+    ) -> Follower:
         """Follow the log from a position, in order, without gaps or repeats, for as long as it is entered.
 
         `credit` is how many events may have come and wait to be taken.
         """
-        return Follower(self._connection, self._stream, subjects, after, headers_only=headers_only, credit=credit)
-
-
-class Follower:
-    """A position in the log that moves on. Take what has come with `take`.
-
-    It reads an ephemeral consumer without acks. When something is lost on the way (a reconnect, a restarted
-    server) it starts a new one after the last message that it handed out.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        stream: str,
-        subjects: Sequence[str],
-        after: int,
-        *,
-        headers_only: bool,
-        credit: int = FOLLOW_CREDIT,
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._subjects = list(subjects)
-        self._headers_only = headers_only
-        self._name = f"follower-{secrets.token_hex(8)}"
-        self.position = after
-        """Sequence of the last message that was taken, or where following began."""
-        self.behind = 0
-        """How many messages that were there when its consumer was made have not been taken yet."""
-        self._received = after
-        self._expected = 1
-        self._broken = False
-        self._waiting: list[Msg] = []
-        self._arrived = asyncio.Event()
-        self._pull = Pull(connection, stream, self._name, self._receive, credit=credit, recreate=self._recreate)
-
-    async def __aenter__(self) -> Self:
-        await self._create()
-        self._connection.on_reconnect.add(self._break)
-        await self._pull.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._connection.on_reconnect.discard(self._break)
-        await self._pull.__aexit__(*exc)
-        with suppress(RotaError):
-            await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
-
-    async def take(self, limit: int = FOLLOW_CREDIT, timeout: float | None = None) -> list[Msg]:
-        """Return what has come, at least one message, or none after `timeout` seconds."""
-        while not self._waiting:
-            self._arrived.clear()
-            if self._broken:
-                await self._recreate()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return []
-        taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
-        self._pull.free(len(taken))
-        self.position = delivery(taken[-1]).sequence
-        self.behind = max(0, self.behind - len(taken))
-        return taken
-
-    def _receive(self, message: Msg) -> None:
-        place = delivery(message)
-        if place.consumer != self._name or place.order != self._expected:
-            # From the consumer before, or the first after a loss; `take` makes a new consumer.
-            self._broken = self._broken or place.consumer == self._name
-            self._pull.free()
-        else:
-            self._expected += 1
-            self._received = place.sequence
-            self._waiting.append(message)
-        self._arrived.set()
-
-    def _break(self) -> None:
-        # What was on its way when the connection broke is lost, and perhaps nothing comes that would show it.
-        self._broken = True
-        self._arrived.set()
-
-    async def _recreate(self) -> None:
-        with suppress(JetStreamError):
-            await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
-        self._name = f"follower-{secrets.token_hex(8)}"
-        await self._create()
-        self._expected, self._broken = 1, False
-        self._pull.aim(self._name)
-
-    async def _create(self) -> None:
-        config: dict[str, Any] = {
-            "name": self._name,
-            "ack_policy": "none",
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": self._received + 1,
-            "filter_subjects": self._subjects,
-            "headers_only": self._headers_only,
-            "mem_storage": True,
-            "inactive_threshold": FOLLOWER_GONE_SECONDS * SECOND,
-        }
-        made = await self._connection.call(
-            f"CONSUMER.CREATE.{self._stream}.{self._name}", {"stream_name": self._stream, "config": config}
+        return Follower(
+            self._connection, self._stream, subjects, after=after, headers_only=headers_only, credit=credit
         )
-        self.behind = len(self._waiting) + int(made["num_pending"])

@@ -10,8 +10,8 @@ from eventsourcing.persistence import ApplicationRecorder, InterfaceError, Notif
 from nats.aio.msg import Msg
 
 from events.jetstream.envelope import is_event, notification
-from events.jetstream.log import Follower
 from events.jetstream.loop import Loop
+from rota.follow import Follower
 from rota.jetstream import until_available
 from rota.pull import delivery
 

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -224,6 +225,32 @@ async def test_a_follower_loses_and_doubles_nothing_though_nats_is_killed(tmp_pa
 
     assert seen == written
     assert sequences == list(range(1, total + 1))
+
+
+async def test_a_follower_gets_what_was_lost_with_the_connection_though_nothing_comes_after_it(
+    write_side: WriteSide,
+) -> None:
+    one, other = new_id(), new_id()
+    subjects = [aggregate_filter("job", one), aggregate_filter("job", other)]
+    url = write_side.connection.client.connected_url
+    assert url
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        await Connection.open(url.geturl(), name="reader") as reader,
+        Log(reader).follow(subjects) as follower,
+    ):
+        await write_side.log.append([append(one, 0, queued(one))])
+        [first] = await follower.take()
+        transport: Any = reader.client._transport
+        transport._io_writer.transport.pause_reading()
+        await write_side.log.append([append(other, 0, queued(other))])
+        consumer = f"CONSUMER.INFO.ROTA_EVENTS.{delivery(first).consumer}"
+        while (await write_side.connection.call(consumer))["delivered"]["consumer_seq"] < 2:
+            await asyncio.sleep(0.01)
+        transport.close()
+        [second] = await until_available(follower.take)
+
+    assert [decode_event(message.data) for message in (first, second)] == [queued(one), queued(other)]
 
 
 async def test_a_follower_is_made_again_once_however_often_it_is_told_that_its_consumer_is_gone(
