@@ -9,14 +9,14 @@ anything: it is tried TRIES times and becomes a dead letter.
 import asyncio
 import logging
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from actors.cache import MAX_ENTRIES, Cache, Entry, Identity
 from actors.roles import Role
 from events.base import Event, Kind, Origin, Refusal
 from events.batch import OpenBatch
@@ -24,15 +24,15 @@ from events.catalog import AGGREGATES, AnyCommand, encode
 from events.jetstream.dead_letters import DeadLetter, DeadLetters, Status, type_of
 from events.jetstream.log import Append, Log, SequenceConflictError
 from events.jetstream.repository import load_state
-from events.jetstream.requests import Asked, find_beginning
+from events.jetstream.requests import Asked, find_beginning, headers_of
 from events.jetstream.snapshots import Snapshots, is_due
 from events.job import ScheduleJob
-from events.subjects import command_subject, kind_of
+from events.subjects import command_subject, kind_of, published_subject
 from rota.errors import NotFoundError, RotaError, UnavailableError
-from rota.jetstream import RETRY_SECONDS, Connection, until_available
+from rota.jetstream import RETRY_SECONDS, Connection, Msg, until_available
 from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID, Outcome
+from rota.pull import delivery
 
-CACHED_AGGREGATES = 50_000
 LOADS_AT_ONCE = 32
 TRIES = 3
 TRACEBACK_CHARACTERS = 4000
@@ -41,27 +41,26 @@ MAKES = (ScheduleJob, OpenBatch)
 """Commands whose aggregate as a rule does not exist yet, so that it need not be looked for."""
 
 log = logging.getLogger("rota.shard")
-Identity = tuple[Kind, str]
-
-
-class Entry(Struct, frozen=True):
-    """An aggregate's state, and the log's sequence of its last event (0: none)."""
-
-    state: Any
-    sequence: int
 
 
 class Handler:
     """Decides for the aggregates whose commands come to it."""
 
-    def __init__(self, connection: Connection, roles: Iterable[Role], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        roles: Iterable[Role],
+        clock: Callable[[], datetime],
+        *,
+        cached_aggregates: int = MAX_ENTRIES,
+    ) -> None:
         self._connection = connection
         self._log = Log(connection)
         self._snapshots = Snapshots(connection)
         self._dead_letters = DeadLetters(connection)
         self._roles = {role.kind: role for role in roles}
         self._clock = clock
-        self._cache: OrderedDict[Identity, Entry] = OrderedDict()
+        self._cache = Cache(cached_aggregates)
 
     async def carry_out(self, asked: Sequence[Asked]) -> None:
         """Decide and append; when it returns, each command has its outcome, and what follows from it is durable.
@@ -99,16 +98,25 @@ class Handler:
             )
             if beginning:
                 # It comes once more by itself, and then there is nothing to do.
-                await self.carry_out([beginning, asked])
-                return
+                await self.carry_out([beginning])
+                if beginning.outcome and beginning.outcome.status == "done":
+                    await self.carry_out([asked])
+                    return
         await self._bury(asked, "refused", outcome.detail)
 
-    async def bury_unread(self, subject: str, body: bytes, error: Exception) -> None:
+    async def bury_unread(self, message: Msg, error: Exception) -> None:
         """Keep a message that is no list of commands as a dead letter."""
+        subject = published_subject(message.subject)
         log.error("a message on %s is no list of commands: %s", subject, error)
-        reason = f"This is no list of commands: {error}"
-        letter = DeadLetter(status="failed", reason=reason, at=self._clock(), subject=subject, body=body)
-        await self._dead_letters.put(letter, None)
+        letter = DeadLetter(
+            status="failed",
+            reason=f"This is no list of commands: {error}",
+            at=self._clock(),
+            subject=subject,
+            body=message.data,
+            headers=headers_of(message),
+        )
+        await self._dead_letters.put(letter, None, str(delivery(message).sequence))
 
     async def _one_by_one(self, asked: Sequence[Asked], error: Exception) -> None:
         """Try each command by itself, and give those up that fail TRIES times."""
@@ -149,15 +157,14 @@ class Handler:
                 continue
             one.end("done")
             if not events:
-                if not isinstance(command, MAKES):  # what exists in the cache exists in the log
-                    doubtful.add(identity)
+                doubtful.add(identity)
                 continue
             append = appends.setdefault(identity, Append(kind, command.id, entry.sequence, []))
             append.events.extend(events)
             staged[identity] = Entry(_evolved(kind, entry.state, events), entry.sequence)
             _stamp(kind, staged[identity].state, one.origin, events)
         # No append would tell that the cache is stale: what it decided to ignore is loaded and decided again.
-        cached = [identity for identity in doubtful if self._cache.pop(identity, None)]
+        cached = [identity for identity in doubtful if self._cache.forget(identity)]
         if cached and not fresh:
             await self._attempt(asked, fresh=False)
         elif appends:
@@ -176,13 +183,11 @@ class Handler:
         for append, sequence in zip(appends, sequences, strict=True):
             identity = (append.kind, append.id)
             state = staged[identity].state
-            self._cache[identity] = Entry(state, sequence)
-            self._cache.move_to_end(identity)
+            self._cache.put(identity, Entry(state, sequence))
             aggregate = AGGREGATES[append.kind]
             if is_due(aggregate, known[identity].state, state):
-                await self._snapshots.save(aggregate, append.id, state, sequence)
-        while len(self._cache) > CACHED_AGGREGATES:
-            self._cache.popitem(last=False)
+                with suppress(RotaError):  # losing one costs time, nothing else
+                    await self._snapshots.save(aggregate, append.id, state, sequence)
 
     async def _entries(self, commands: Sequence[AnyCommand], *, fresh: bool) -> dict[Identity, Entry]:
         """Return the aggregates of the commands, from the cache or the log."""
@@ -209,8 +214,8 @@ class Handler:
             command.id,
             exc_info=error,
         )
-        self._cache.pop((kind_of(command), command.id), None)
-        reason = f"{type(error).__name__}: {error}"
+        self._cache.forget((kind_of(command), command.id))
+        reason = f"{type(error).__name__}: {error}"[:TRACEBACK_CHARACTERS]
         detail = "Rota cannot carry this out: see the dead letters"
         asked.end("failed", detail, RotaError.slug)
         text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
@@ -237,7 +242,7 @@ class Handler:
             id=command.id,
             **facts,
         )
-        await self._dead_letters.put(letter, command)
+        await self._dead_letters.put(letter, command, asked.name)
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

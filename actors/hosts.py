@@ -26,7 +26,12 @@ class ShardHost:
         """Own its share of the partitions until `stop`."""
         name = f"shard-{secrets.token_hex(4)}"
         async with await Connection.open(self._config.nats_url, name=name) as connection:
-            handler = Handler(connection, [Jobs(connection)], lambda: datetime.now(UTC))
+            handler = Handler(
+                connection,
+                [Jobs(connection)],
+                lambda: datetime.now(UTC),
+                cached_aggregates=self._config.cached_aggregates,
+            )
             self._shard = Shard(connection, name, handler)
             await self._shard.run()
 

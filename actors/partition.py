@@ -30,7 +30,8 @@ class Partition:
         self.number = number
         self._connection = connection
         self._receive = receive
-        self._held = 0
+        self._held: set[str] = set()
+        """Ack subjects of the messages that it has and did not acknowledge."""
         self._taking_over: asyncio.Task[None] | None = None
         self._pull = Pull(
             connection,
@@ -43,9 +44,12 @@ class Partition:
         )
 
     async def __aenter__(self) -> Self:
+        # Before the first message comes, all that is not acknowledged is another owner's.
+        seen_to = await self._see_to_the_rest()
         await self._pull.__aenter__()
         self._connection.on_reconnect.add(self._take_over)
-        self._take_over()
+        if not seen_to:
+            self._take_over()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -71,27 +75,37 @@ class Partition:
                 await hand_out_again(self._connection, self.number)
             await give_up(self._connection, self.number)
 
-    def free(self) -> None:
-        """Say that a message is dealt with."""
-        self._held -= 1
+    def free(self, message: Msg) -> None:
+        """Say that a message is dealt with, before it is acknowledged."""
+        self._held.discard(message.reply)
         self._pull.free()
 
     def _on_message(self, message: Msg) -> None:
-        self._held += 1
+        self._held.add(message.reply)
         self._receive(self, message)
 
     def _take_over(self) -> None:
         if self._taking_over is None or self._taking_over.done():
-            self._taking_over = asyncio.create_task(self._see_to_the_rest(), name=f"take over {self.number}")
+            self._taking_over = asyncio.create_task(self._wait_for_the_rest(), name=f"take over {self.number}")
 
-    async def _see_to_the_rest(self) -> None:
-        """Wait until nobody else has the partition; then have handed out what was left unacknowledged."""
-        while True:
-            with suppress(RotaError):
-                known = await ownership(self._connection, self.number)
-                if known.pin in ("", self._pull.pin):
-                    if known.unacknowledged > self._held:
-                        log.info("partition %d: %d messages again", self.number, known.unacknowledged)
-                        await hand_out_again(self._connection, self.number)
-                    return
+    async def _wait_for_the_rest(self) -> None:
+        while not await self._see_to_the_rest():
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _see_to_the_rest(self) -> bool:
+        """Have handed out what was left unacknowledged; False if another has the partition, or NATS is away."""
+        if not self._connection.client.is_connected:
+            return False
+        held = set(self._held)
+        try:
+            known = await ownership(self._connection, self.number)
+            if known.pin not in ("", self._pull.pin):
+                return False
+            # Of its own the server has counted those that it had all the time; of the others that came or went
+            # meanwhile it may have. To take one of them for another owner's does no harm.
+            if known.unacknowledged > len(held & self._held):
+                log.info("partition %d: %d messages again", self.number, known.unacknowledged)
+                await hand_out_again(self._connection, self.number)
+        except RotaError:
+            return False
+        return True

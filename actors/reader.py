@@ -28,9 +28,9 @@ from events.batch import (
     FindFile,
     FinishFile,
 )
-from events.catalog import AnyCommand
+from events.catalog import AnyCommand, encode
 from events.config import Connection as SourceConnection
-from events.ids import batch_job_id
+from events.ids import batch_job_id, place_in_batch
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.payloads import Payloads
@@ -53,6 +53,7 @@ from rota.protocol import ENDED_BATCH, JobDetails, Payload, Rows
 
 TELL_SECONDS = 0.5
 CUTS_AHEAD = 2
+SCHEDULE_BYTES = 1024 * 1024
 MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
 
 log = logging.getLogger("rota.reader")
@@ -124,19 +125,21 @@ class Reader:
                     over = over or name in ENDED_BATCH
                     self._completed = self._completed or name == "completed"
                     continue
+                place = place_in_batch(id_, self._batch)
+                if place is None:
+                    continue  # it only says that it is of this batch
                 if name == "succeeded":
                     succeeded += 1
                 else:
                     failed += 1
-                await self._forget(id_)
+                await self._forget(*place)
             self._ended = succeeded + failed
             self._some_ended.set()
             if reading.done():
                 reading.result()
 
-    async def _forget(self, job: str) -> None:
+    async def _forget(self, file_index: int, index: int) -> None:
         """Note that a job has ended; remove the rows of its block when it was the last."""
-        file_index, index = (int(number) for number in job.rpartition("_")[2].split("-"))
         self._sizes.pop((file_index, index), None)
         block = (file_index, index // ROWS_BLOCK)
         self._ended_of_block[block] += 1
@@ -199,7 +202,8 @@ class Reader:
                 self._some_ended.clear()
                 await self._some_ended.wait()
                 continue
-            some, slices = slices[:room], slices[room:]
+            together = min(room, self._jobs_a_message(details, path))
+            some, slices = slices[:together], slices[together:]
             bodies = [(rows_subject(self._batch, index, one.index), one.body) for one in some]
             await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
             await self._send(*[self._job(details, index, path, one) for one in some])
@@ -212,6 +216,11 @@ class Reader:
                 await self._send(
                     AdvanceFile(id=self._batch, file_index=index, position=last.position, rows=rows, jobs=jobs)
                 )
+
+    def _jobs_a_message(self, details: BatchDetails, path: str) -> int:
+        """Return how many jobs are sent together: they share a message, and each has the batch's params in it."""
+        size = len(details.params) + len(encode(details.labels)) + len(path)
+        return max(1, SCHEDULE_BYTES // size)
 
     def _job(self, details: BatchDetails, index: int, path: str, one: Slice) -> ScheduleJob:
         id_ = batch_job_id(self._batch, index, one.index)

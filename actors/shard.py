@@ -12,7 +12,6 @@ from actors.handler import Handler, chunks
 from actors.members import Members
 from actors.partition import Partition
 from events.jetstream.requests import UNREADABLE, Asked, answer, read_delivered
-from events.subjects import published_subject
 from rota.errors import UnavailableError
 from rota.jetstream import ACK, Connection, Msg
 
@@ -97,16 +96,16 @@ class Shard:
         for some in chunks([one for _, _, asked in taken for one in asked], COMMANDS_AT_ONCE):
             await self._handler.carry_out(some)
         for partition, message, asked in taken:
+            partition.free(message)
             with suppress(UnavailableError):
                 # An ack that is lost brings the commands back, and then they change nothing.
                 await self._connection.send(message.reply, ACK)
                 await answer(self._connection, message, asked)
-            partition.free()
 
     async def _read(self, message: Msg) -> list[Asked]:
         """Return what a message asks: nothing if it cannot be read, then it becomes a dead letter."""
         try:
             return read_delivered(message)
         except UNREADABLE as error:
-            await self._handler.bury_unread(published_subject(message.subject), message.data, error)
+            await self._handler.bury_unread(message, error)
             return []

@@ -66,6 +66,8 @@ class Aggregate(Struct, frozen=True):
     state: type[Struct]
     correlation_id: Callable[[str, Any], str] = lambda id_, _: id_
     """Takes the aggregate's id and its state, and returns what it belongs to."""
+    weigh: Callable[[Any], int] = lambda _: 0
+    """Takes the state, and returns about how many bytes it has that other states of the kind do not have."""
     snapshot_every: int | None = None
     """Events after which the state is kept, for aggregates with long histories."""
     state_version: int = 1

@@ -15,6 +15,9 @@ from msgspec.structs import replace
 from events.base import Aggregate, Command, Event, UnknownAggregateError
 from rota.protocol import ENDED_BATCH, BatchStatus, CsvOptions, Name, RetryPolicy
 
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+"""What a command counts or numbers: -1 would be the last file of a batch, and views keep no larger numbers."""
+
 
 class BatchDetails(Struct, frozen=True, omit_defaults=True):
     """What the reader needs, and what each job of the batch gets."""
@@ -66,43 +69,43 @@ class OpenBatch(Command, frozen=True, kw_only=True, tag="batch.open"):
 class FindFile(Command, frozen=True, kw_only=True, tag="batch.find_file"):
     """A file was found in this version (its ETag, or time of change)."""
 
-    file_index: int
-    size: int | None
+    file_index: Count
+    size: Count | None
     file_version: str | None
 
 
 class AdvanceFile(Command, frozen=True, kw_only=True, tag="batch.advance"):
     """So many rows and jobs of the file are scheduled; `position` is where reading can go on."""
 
-    file_index: int
+    file_index: Count
     position: Position
-    rows: int
-    jobs: int
+    rows: Count
+    jobs: Count
 
 
 class FinishFile(Command, frozen=True, kw_only=True, tag="batch.finish_file"):
     """The file was read to its end, and all its jobs are scheduled."""
 
-    file_index: int
-    rows: int
-    jobs: int
+    file_index: Count
+    rows: Count
+    jobs: Count
 
 
 class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
     """The file cannot be read on; what was scheduled stays."""
 
-    file_index: int
+    file_index: Count
     fault: FileFault
-    rows: int
-    jobs: int
+    rows: Count
+    jobs: Count
 
 
 class CountJobs(Command, frozen=True, kw_only=True, tag="batch.count_jobs"):
     """So many of the batch's jobs have ended by the log's sequence `until`."""
 
-    until: int
-    succeeded: int
-    failed: int
+    until: Count
+    succeeded: Count
+    failed: Count
 
 
 BatchCommand = OpenBatch | FindFile | AdvanceFile | FinishFile | FailFile | CountJobs
@@ -274,7 +277,11 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
             assert_never(event)
 
 
-BATCH = Aggregate("batch", decide, evolve, BatchState, snapshot_every=100)
+def _weigh(state: BatchState) -> int:
+    return len(state.details.params) + sum(map(len, state.details.files))
+
+
+BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100)
 
 
 def _step(

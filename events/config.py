@@ -49,6 +49,8 @@ class Config(Struct, frozen=True, kw_only=True):
     port: Port = 8080
     shards: Annotated[int, Meta(ge=1, le=PARTITIONS)] = 1
     """Actors that share the partitions of commands."""
+    cached_aggregates: Annotated[int, Meta(ge=1)] = 50_000
+    """Jobs, batches and so on that each shard keeps in memory, so that it need not load them from the log."""
     readers: Annotated[int, Meta(ge=1, le=1000)] = 16
     """Batches that are read, or wait for their jobs, at a time."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024

@@ -6,6 +6,7 @@ by time of creation. All ids are single tokens of NATS subjects.
 """
 
 import hashlib
+import re
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -36,3 +37,9 @@ def group_of(id_: str) -> str:
 def batch_job_id(batch: str, file_index: int, index: int) -> str:
     """Return the id of a batch's job, which is the same each time the file is cut."""
     return f"{batch}_{file_index}-{index}"
+
+
+def place_in_batch(job: str, batch: str) -> tuple[int, int] | None:
+    """Return the file and the index of a batch's job; None if it has no such id, and so is not the batch's."""
+    found = re.fullmatch(r"(.+)_(\d{1,9})-(\d{1,15})", job, re.ASCII)
+    return (int(found[2]), int(found[3])) if found and found[1] == batch else None

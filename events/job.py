@@ -218,7 +218,12 @@ def _correlation_id(id_: str, state: JobState) -> str:
     return state.details.batch or group_of(id_)
 
 
-JOB = Aggregate("job", decide, evolve, JobState, _correlation_id)
+def _weigh(state: JobState) -> int:
+    return len(state.details.params)
+
+
+# A job that tells its progress for a day has as many events as seconds.
+JOB = Aggregate("job", decide, evolve, JobState, _correlation_id, _weigh, snapshot_every=100)
 
 
 def _first(command: ScheduleJob, now: datetime) -> Event:

@@ -6,7 +6,7 @@ rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
 rota.payload.<batch>.<file>.<block>.<index>   rows of a job
 rota.result.<job id>                        a large result
-rota.timer.<kind>.<id>
+rota.timer.<kind>.<id>:<attempt>
 rota.snapshot.<kind>.<id>
 rota.dead_letter.<refused or failed>.<kind>.<id>
 rota.shard.<name>                           each shard tells the others that it lives
@@ -15,7 +15,7 @@ rota.shard.<name>                           each shard tells the others that it 
 from events.base import Event, Kind
 from events.catalog import KINDS, TAGS, AnyCommand, split_tag
 from events.ids import group_of
-from events.job import JobEnded, JobQueued
+from events.job import JobEnded, JobQueued, ReleaseJob
 
 PARTITIONS = 16
 """How many lines commands are sorted into; it cannot be changed while commands wait."""
@@ -93,9 +93,10 @@ def rows_filter(batch: str) -> str:
     return f"rota.payload.{batch}.*.*.*"
 
 
-def timer_subject(kind: Kind, id_: str) -> str:
-    """Return the subject of an aggregate's timer; setting it again replaces it."""
-    return f"rota.timer.{kind}.{id_}"
+def timer_subject(command: ReleaseJob) -> str:
+    """Return the subject of the timer of an attempt; setting it again replaces it."""
+    # An attempt's own: who sets one for an attempt that is over long since must not replace that of the next.
+    return f"rota.timer.{kind_of(command)}.{command.id}:{command.attempt}"
 
 
 def snapshot_subject(kind: Kind, id_: str) -> str:

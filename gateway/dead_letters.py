@@ -4,16 +4,22 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, MsgspecError, Struct
+from msgspec import Meta, Struct
 
 from events.catalog import decode_commands, encode
 from events.jetstream.dead_letters import DeadLetter, DeadLetters, Status
+from events.jetstream.requests import UNREADABLE
 from gateway.answers import answer
 from gateway.bodies import read_query
 from gateway.edge import edge_of
+from gateway.encodings import JSON
+from rota.errors import RotaError
 from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID, DeadLetterList, DeadLetterView
 
 routes = web.RouteTableDef()
+
+PAGE_BYTES = 8 * 1024 * 1024
+"""A page ends with the letter that makes it larger."""
 
 SEQUENCE = r"{sequence:\d{1,18}}"
 
@@ -30,12 +36,14 @@ class LettersQuery(Struct, frozen=True):
 async def list_letters(request: web.Request) -> web.Response:
     """Answer a page of letters, oldest first."""
     query = read_query(request, LettersQuery)
-    found = [
-        _view(sequence, letter)
-        async for sequence, letter in _letters(request).list(query.status, query.after, query.limit + 1)
-    ]
-    shown = found[: query.limit]
-    return answer(DeadLetterList(shown, shown[-1].sequence if len(found) > len(shown) else None))
+    shown: list[DeadLetterView] = []
+    size = 0
+    async for sequence, letter in _letters(request).list(query.status, query.after, query.limit + 1):
+        if shown and (len(shown) == query.limit or size > PAGE_BYTES):
+            return answer(DeadLetterList(shown, shown[-1].sequence))
+        shown.append(_view(sequence, letter))
+        size += len(letter.body)
+    return answer(DeadLetterList(shown))
 
 
 @routes.get(f"/dead-letters/{SEQUENCE}")
@@ -84,10 +92,10 @@ def _view(sequence: int, letter: DeadLetter) -> DeadLetterView:
 
 
 def _command(body: bytes) -> Any:
-    """Return a command's fields; the body as it came, which JSON has as base64, if it cannot be read."""
+    """Return a command's fields as JSON; the body as it came, which JSON has as base64, if they cannot be read."""
     try:
         [command] = decode_commands(body)
-    except (MsgspecError, ValueError):
+        # Decoding without a type turns the MessagePack values inside into plain ones, too.
+        return msgspec.Raw(JSON.encode(msgspec.msgpack.decode(encode(command))))
+    except (*UNREADABLE, ValueError, RotaError):
         return body
-    # Decoding without a type turns the MessagePack values inside into plain ones, too.
-    return msgspec.msgpack.decode(encode(command))

@@ -74,8 +74,10 @@ class Runner:
 
     async def _is_same_log(self) -> bool:
         """Say whether the tables' position is one in the log as it is now."""
+        # First the tables: others may move them on meanwhile, beyond what was the end of the log.
+        known, position = self._tables.origin, self._tables.position
         origin, end = await self._events.origin(), await self._events.last_sequence()
-        return self._tables.origin == origin and self._tables.position <= end
+        return known == origin and position <= end
 
     async def _begin_again(self) -> None:
         origin = await self._events.origin()

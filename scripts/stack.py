@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -133,7 +133,7 @@ class Service:
 
 
 class Stack:
-    """All services of one Rota, with their data in `home`.
+    """All services of one Rota, or some of them, with their data in `home`.
 
     `nats_url` names a server to use; without it one is started. Port 0 means a free one. `step` is called with
     each service's name, its address or "", and the seconds that its start took.
@@ -148,6 +148,7 @@ class Stack:
         host: str = "127.0.0.1",
         port: int = 8080,
         environment: Mapping[str, str] | None = None,
+        services: Sequence[str] = ("actors", "projections", "gateway"),
         step: Callable[[str, str, float], None] = lambda *_: None,
     ) -> None:
         self.home = home.resolve()
@@ -156,6 +157,7 @@ class Stack:
         self.nats_url = nats_url or f"nats://127.0.0.1:{self._nats_port}"
         self._host = host
         self._port = port
+        self._names = services
         self._step = step
         self.url = ""
         self.services: dict[str, Service] = {}
@@ -177,9 +179,10 @@ class Stack:
         try:
             if self._own_nats:
                 self._start_nats()
-            for name in ("actors", "projections", "gateway"):
+            for name in self._names:
                 self._start(name, [sys.executable, "-m", name])
-            self.url = self.services["gateway"].ready_line.partition(" ")[2]
+            if gateway := self.services.get("gateway"):
+                self.url = gateway.ready_line.partition(" ")[2]
         except BaseException:
             self.stop()
             raise
@@ -206,14 +209,16 @@ class Stack:
 
     def actor_pids(self, role: str) -> list[int]:
         """Return the processes of the actors of a role (`ShardHost`, `ReaderHost`), which Ray names after it."""
+        return self.pids(f"ray::{role}")
+
+    def pids(self, title: str = "") -> list[int]:
+        """Return all processes that were started for it, and theirs, whose command line begins so."""
         home = f"ROTA_HOME={self.home}".encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                title = (folder / "cmdline").read_bytes()
-                if title.startswith(f"ray::{role}".encode()) and home in (folder / "environ").read_bytes().split(
-                    b"\0"
-                ):
+                named = (folder / "cmdline").read_bytes().startswith(title.encode())
+                if named and home in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
         return sorted(found)
 

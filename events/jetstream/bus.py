@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from events.base import Kind
-from events.catalog import AnyCommand, encode
+from events.catalog import TAGS, AnyCommand, encode
 from events.jetstream.requests import find_beginning
 from events.subjects import command_subject
 from rota.errors import RotaError, TooLargeError, UnavailableError
@@ -54,7 +54,8 @@ class Bus:
             headers = _headers(caller, causation_id) | {REPLY_TO: inbox}
             await self._store(_messages([command], headers))
             async with asyncio.timeout(timeout):
-                return msgspec.json.decode(await answered, type=list[Outcome])[0]
+                outcomes = msgspec.json.decode(await answered, type=list[Outcome])
+            return outcomes[0] if outcomes else _unread(command)
         except TimeoutError:
             return None
         finally:
@@ -100,7 +101,7 @@ class Bus:
         """Publish, again while NATS does not answer, and tell the senders how it went."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + GIVE_UP_SECONDS
-        failure: RotaError | None = None
+        failure: Exception | None = None
         while True:
             try:
                 await publish()
@@ -109,7 +110,7 @@ class Bus:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 failure = error
-            except RotaError as error:
+            except Exception as error:  # noqa: BLE001 - it is raised where somebody waits, who must not wait for ever
                 failure = error
             break
         for future in stored:
@@ -119,6 +120,12 @@ class Bus:
                 future.set_exception(failure)
             else:
                 future.set_result(None)
+
+
+def _unread(command: AnyCommand) -> Outcome:
+    """Return the outcome of a command that a shard could not read: it may be older than the sender."""
+    detail = "The shard cannot read this: see the dead letters"
+    return Outcome(id=command.id, type=TAGS[type(command)], status="failed", detail=detail, slug=RotaError.slug)
 
 
 def _headers(caller: str, causation_id: str) -> dict[str, str]:

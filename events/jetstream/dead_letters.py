@@ -6,13 +6,16 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalog import TAGS, AnyCommand, encode
 from events.jetstream.direct import scan, sequence_of
 from events.jetstream.topology import DEAD_LETTERS
 from events.subjects import dead_letter_subject
-from rota.errors import NotFoundError
+from rota.errors import ConflictError, NotFoundError, TooLargeError
 from rota.jetstream import Connection, JetStreamError, until_available
+
+COMMANDS_PREFIX = "rota.command."
 
 Status = Literal["refused", "failed"]
 
@@ -26,7 +29,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str
     """Where the command stood in the stream of commands."""
     body: bytes
-    """The command as MessagePack, in a list; the message as it came if it could not be read."""
+    """The command as MessagePack, in a list; the message as it came if it could not be read. Empty if there was no
+    room for it: then it cannot be sent again."""
     headers: dict[str, str] = {}
     type: str = ""
     id: str = ""
@@ -40,10 +44,19 @@ class DeadLetters:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, letter: DeadLetter, command: AnyCommand | None) -> None:
-        """Keep a letter; when it returns, it is durable. Waits while NATS is away."""
+    async def put(self, letter: DeadLetter, command: AnyCommand | None, name: str = "") -> None:
+        """Keep a letter; when it returns, it is durable. Waits while NATS is away.
+
+        A letter with the name of one that was kept in the last two minutes is the same one, and not kept again.
+        """
         subject = dead_letter_subject(letter.status, command)
-        await until_available(lambda: self._connection.publish(subject, encode(letter)))
+        headers = {"Nats-Msg-Id": name} if name else {}
+        try:
+            await until_available(lambda: self._connection.publish(subject, encode(letter), headers))
+        except TooLargeError:
+            # The message had all the room that there is, and what is said of it needs some.
+            short = replace(letter, body=b"", headers={})
+            await until_available(lambda: self._connection.publish(subject, encode(short), headers))
 
     async def list(
         self, status: Status | None = None, after: int = 0, limit: int = 100
@@ -67,8 +80,14 @@ class DeadLetters:
         return msgspec.msgpack.decode(reply.data, type=DeadLetter)
 
     async def send_again(self, sequence: int) -> None:
-        """Put the command of a letter back into the stream of commands, and remove the letter."""
+        """Put the command of a letter back into the stream of commands, and remove the letter.
+
+        ConflictError if the letter does not have it. If it comes to an end in between, the command is sent and the
+        letter still there; to send it twice changes nothing.
+        """
         letter = await self.get(sequence)
+        if not letter.body or not letter.subject.startswith(COMMANDS_PREFIX):
+            raise ConflictError(f"The dead letter {sequence} does not have its message, which cannot be sent again")
         await self._connection.publish(letter.subject, letter.body, letter.headers or None)
         await self.remove(sequence)
 

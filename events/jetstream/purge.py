@@ -7,7 +7,6 @@ from typing import Any
 from msgspec import Struct
 
 from events.base import Kind
-from events.catalog import AGGREGATES
 from events.jetstream.topology import EVENTS, PAYLOADS, RESULTS, SNAPSHOTS
 from events.subjects import aggregate_filter, result_subject, rows_filter, snapshot_subject
 from rota.jetstream import Connection, JetStreamError
@@ -59,10 +58,12 @@ async def purge(connection: Connection, removed: Sequence[Removed]) -> None:
 
 
 def _beside(one: Removed) -> Iterator[Call]:
-    """Yield what removes the rest of an aggregate: first, since its id may be used again without its events."""
-    if one.id != ALL and AGGREGATES[one.kind].snapshot_every:
-        yield _purge_by_subject(SNAPSHOTS, snapshot_subject(one.kind, one.id))
+    """Yield what removes the rest of an aggregate: first, since its id may be used again without its events.
+
+    Few jobs have a snapshot, and those go by their age.
+    """
     if one.id != ALL and one.kind == "batch":
+        yield _purge_by_subject(SNAPSHOTS, snapshot_subject(one.kind, one.id))
         yield _purge_by_subject(PAYLOADS, rows_filter(one.id))
     if one.large_result:
         yield _purge_by_subject(RESULTS, result_subject(one.id))

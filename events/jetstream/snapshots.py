@@ -3,13 +3,15 @@
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import MsgspecError, Raw, Struct
 
 from events.base import Aggregate
 from events.catalog import encode
 from events.jetstream.topology import SNAPSHOTS
 from events.subjects import snapshot_subject
 from rota.jetstream import Connection
+
+UNDECODABLE = (MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Snapshot(Struct, frozen=True):
@@ -31,10 +33,13 @@ class Snapshots:
         message = await self._connection.last(SNAPSHOTS, snapshot_subject(aggregate.kind, id_))
         if message is None:
             return None, 0
-        snapshot = msgspec.msgpack.decode(message.data, type=Snapshot)
-        if snapshot.state_version != aggregate.state_version:
+        try:
+            snapshot = msgspec.msgpack.decode(message.data, type=Snapshot)
+            if snapshot.state_version != aggregate.state_version:
+                return None, 0
+            return msgspec.msgpack.decode(snapshot.state, type=aggregate.state), snapshot.sequence
+        except UNDECODABLE:
             return None, 0
-        return msgspec.msgpack.decode(snapshot.state, type=aggregate.state), snapshot.sequence
 
     async def save(self, aggregate: Aggregate, id_: str, state: Any, sequence: int) -> None:
         """Keep a state whose last event is stored at a sequence, without waiting for it."""

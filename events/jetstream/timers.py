@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime
 
-from events.catalog import AnyCommand, encode
-from events.subjects import command_subject, kind_of, timer_subject
+from events.catalog import encode
+from events.job import ReleaseJob
+from events.subjects import command_subject, timer_subject
 from rota.jetstream import Connection
 from rota.protocol import CALLER, CAUSATION_ID
 
 
-async def set_timer(connection: Connection, command: AnyCommand, due: datetime, causation_id: str) -> None:
-    """Have a command delivered at a time, because of an event; it takes the place of the aggregate's earlier timer.
+async def set_timer(connection: Connection, command: ReleaseJob, due: datetime, causation_id: str) -> None:
+    """Have a command delivered at a time, because of an event; set again, the timer takes the place of the first.
 
     A time in the past delivers at once. When it returns, the timer is durable.
     """
@@ -19,4 +20,4 @@ async def set_timer(connection: Connection, command: AnyCommand, due: datetime, 
         CALLER: "timer",
         CAUSATION_ID: causation_id,
     }
-    await connection.publish(timer_subject(kind_of(command), command.id), encode([command]), headers)
+    await connection.publish(timer_subject(command), encode([command]), headers)

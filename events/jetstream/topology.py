@@ -90,9 +90,13 @@ STREAMS: dict[str, dict[str, Any]] = {
     },
 }
 
+SNAPSHOT_DAYS = 30
+"""Losing one costs time, nothing else; an aggregate that is still at work makes another."""
+
 KEPT_DAYS: dict[str, Callable[[Config], float]] = {
     PAYLOADS: lambda config: config.keep_payloads_days,
     RESULTS: lambda config: config.keep_results_days,
+    SNAPSHOTS: lambda _: SNAPSHOT_DAYS,
     DEAD_LETTERS: lambda config: config.keep_dead_letters_days,
 }
 """The streams whose messages go by their age. Events do not: a job that waits needs its oldest one."""

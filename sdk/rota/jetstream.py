@@ -46,6 +46,8 @@ WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 INCOMPLETE_BATCH = 10176
+NO_ROOM = frozenset({10002, 10028, 10047})
+"""JetStream, or the account, has no more storage: that passes when somebody makes room."""
 UNAVAILABLE = 503
 
 T = TypeVar("T")
@@ -193,7 +195,8 @@ class Connection:
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
         """Publish into a stream; when it returns, the message is stored. Returns its sequence."""
-        return _stored(subject, await self.request(subject, body, headers))
+        [sequence] = await self.publish_each([Message(subject, body, headers or {})])
+        return sequence
 
     async def publish_all(self, messages: Sequence[Message]) -> int:
         """Store messages in one stream that has `allow_atomic`, all or none; return the sequence of the last.
@@ -219,7 +222,7 @@ class Connection:
                 "Nats-Batch-Sequence": str(len(messages)),
                 "Nats-Batch-Commit": "1",
             }
-        return await self.publish(last.subject, last.body, headers or None)
+        return await self.publish(last.subject, last.body, headers)
 
     async def publish_each(self, messages: Sequence[Message]) -> list[int]:
         """Store messages, each by itself but in one write; return their sequences when all are stored.
@@ -247,7 +250,7 @@ class ApiError(Struct, frozen=True):
 
     def as_error(self, subject: str) -> RotaError:
         """Return the error to raise; what passes by itself is UnavailableError."""
-        if self.code == UNAVAILABLE or self.err_code == INCOMPLETE_BATCH:
+        if self.code == UNAVAILABLE or self.err_code == INCOMPLETE_BATCH or self.err_code in NO_ROOM:
             return UnavailableError(f"{subject}: {self.description} ({self.err_code})")
         return JetStreamError(subject, self.err_code, self.description)
 

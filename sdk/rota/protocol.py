@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+# In Python a `$` alone lets a line break pass at the end, on which the server would end the connection.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}(?!\n)$")]
 """A job spec's, a queue's or a connection's name: one token of a NATS subject."""
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-"""An aggregate's id: one token of a NATS subject."""
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}(?!\n)$")]
+"""An aggregate's id: one token of a NATS subject, and so is its group, all before the first `-`."""
 
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
 Seconds = Annotated[float, Meta(gt=0, le=30 * 24 * 3600)]
@@ -65,8 +66,8 @@ class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
 class Payload(Struct, frozen=True):
     """A claim check: where a body lies that is too large for an event."""
 
-    subject: Annotated[str, Meta(pattern=r"^[^\s*>]{1,400}$")]
-    """Where to read it; without a pattern, one that is no subject would end the reader's connection."""
+    subject: Annotated[str, Meta(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*(?!\n)$", max_length=400)]
+    """Where to read it; one that is no subject would end the reader's connection, or have it wait for ever."""
     size: int
     sha256: str
 

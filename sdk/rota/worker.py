@@ -168,14 +168,21 @@ class Worker:
     def _dispatch(self) -> None:
         while self._waiting and len(self._running) < self._concurrency and not self._stopping.is_set():
             message, pull = self._waiting.popleft()
-            work = _decoder.decode(message.data)
+            try:
+                work = _decoder.decode(message.data)
+                job = self._jobs[work.details.spec]
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
+                # Perhaps a newer worker can: it comes to one when its lease has run out.
+                log.warning("work on %s cannot be read: %r", message.subject, error)
+                pull.free()
+                continue
             if held := self._running.get((work.id, work.attempt)):
                 # The lease ran out while this process was busy, and the job came back to it.
                 held.message = message
                 pull.free()
                 continue
             count = delivery(message).count
-            held = Held(Attempt(work, self._jobs[work.details.spec], self.name, count), message)
+            held = Held(Attempt(work, job, self.name, count), message)
             held.task = asyncio.create_task(self._work(held, count, pull), name=f"job {work.id}")
             self._running[work.id, work.attempt] = held
 

@@ -67,10 +67,10 @@ class Intruder:
                 asked = read_delivered(message)
                 self.decided += len(asked)
                 await self._handler.carry_out(asked)
+                partition.free(message)
                 with suppress(UnavailableError):
                     await self._connection.send(message.reply, ACK)
                     await answer(self._connection, message, asked)
-                partition.free()
             self._arrived.clear()
             await self._arrived.wait()
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Self
@@ -49,6 +50,7 @@ class Load:
         self._chance = chance
         self._pause_seconds = pause_seconds
         self._requests = 0
+        self._name = secrets.token_hex(4)
         self.accepted = Accepted()
 
     async def __aenter__(self) -> Self:
@@ -92,7 +94,7 @@ class Load:
 
     def _labels(self) -> dict[str, str]:
         self._requests += 1
-        return {REQUEST: str(self._requests)}
+        return {REQUEST: f"{self._name} {self._requests}"}
 
     def _numbers(self) -> tuple[dict[str, int], int]:
         a, b = self._chance.randrange(1000), self._chance.randrange(1000)
@@ -107,7 +109,7 @@ class Load:
         """Ask for one job several times at once."""
         params, expected = self._numbers()
         labels = self._labels()
-        key = f"key {labels[REQUEST]}"
+        key = labels[REQUEST]
         asked = (self._client.schedule("add", params, key=key, labels=labels) for _ in range(3))
         ids = set(await asyncio.gather(*asked))
         assert len(ids) == 1

@@ -5,28 +5,24 @@ import os
 import random
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import rota
-from events.batch import BatchCompleted
-from events.catalog import AnyEvent
 from events.jetstream.dead_letters import DeadLetters
-from events.job import JobCancelled, JobEnded, JobQueued, JobScheduled, JobSucceeded
 from rota.jetstream import Connection
 from scripts.demo import until_known
 from scripts.stack import Stack, free_port
 from scripts.store import Store
 from scripts.workers import start_workers
 from tests.acceptance import kinds
-from tests.acceptance.audit import assert_log_and_views_agree, history
+from tests.acceptance.audit import assert_carried_out_once, assert_log_and_views_agree
 from tests.acceptance.intruder import Intruder
 from tests.acceptance.killer import Killer
-from tests.acceptance.load import CONNECTION, REQUEST, Accepted, Load
+from tests.acceptance.load import CONNECTION, Accepted, Load
 from tests.acceptance.system import until
 
 CRASHES = int(os.environ.get("ROTA_CRASHES", "200"))
@@ -61,7 +57,7 @@ async def test_whatever_is_killed_and_when_each_accepted_command_is_carried_out_
         accepted = await _crash(stack, Killer(stack, workers, chance), store, chance)
         await _until_all_has_ended(stack, accepted)
         assert await _dead_letters(stack.nats_url) == []
-        await _assert_once(stack.nats_url, accepted)
+        await assert_carried_out_once(stack.nats_url, accepted)
         await assert_log_and_views_agree(stack.nats_url, stack.home / "views.sqlite")
 
 
@@ -105,30 +101,6 @@ async def _until_all_has_ended(stack: Stack, accepted: Accepted) -> None:
             assert (await client.batches.wait(id_, timeout=60)).status == "completed"
         await until(waiting, lambda counts: not counts)
     print(f"all had ended {time.monotonic() - started:.1f} s later")  # noqa: T201
-
-
-async def _assert_once(nats_url: str, accepted: Accepted) -> None:
-    """Check that the log has each job and batch once, whole, and with the end that it must have."""
-    histories: dict[str, list[AnyEvent]] = defaultdict(list)
-    for event in await history(nats_url):
-        histories[event.originator_id].append(event)
-    requests: Counter[str] = Counter()
-    for id_, events in histories.items():
-        assert [event.originator_version for event in events] == list(range(1, len(events) + 1)), id_
-        if isinstance(first := events[0], JobQueued | JobScheduled):
-            assert isinstance(events[-1], JobEnded), id_
-            requests.update(first.details.labels.values() if REQUEST in first.details.labels else ())
-    assert set(requests.values()) == {1}
-    for id_, expected in accepted.jobs.items():
-        assert id_ in histories, f"job {id_} was accepted and is lost"
-        last = histories[id_][-1]
-        if expected is None:
-            assert isinstance(last, JobCancelled | JobSucceeded), last
-        else:
-            assert isinstance(last, JobSucceeded), last
-            assert msgspec.msgpack.decode(last.result.value) == expected
-    for id_ in accepted.batches:
-        assert isinstance(histories[id_][-1], BatchCompleted)
 
 
 async def _dead_letters(nats_url: str) -> list[str]:

@@ -50,6 +50,12 @@ async def test_commands_are_sorted_into_partitions_by_their_group(write_side: Wr
     assert len(partitions) > 8
 
 
+async def test_a_sender_whose_header_has_a_line_break_does_not_wait_for_ever(write_side: WriteSide) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(ValueError, match="line break"):
+            await write_side.bus.send([schedule(new_id())], caller="a\nb")
+
+
 class CountingConnection(Connection):
     """A connection that counts its publishes."""
 

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import sys
+from base64 import b64decode
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.shard import Shard
@@ -15,7 +18,9 @@ from events.config import Config
 from events.ids import group_of
 from events.jetstream.topology import DEAD_LETTERS
 from events.job import CancelJob, ScheduleJob
+from gateway.dead_letters import PAGE_BYTES
 from rota.client import Client
+from rota.protocol import Result, SucceedJob
 from tests.integration.test_gateway import Rota, serving
 from tests.integration.write_side import WriteSide, details, new_id
 
@@ -108,6 +113,39 @@ async def test_a_message_that_cannot_be_read_is_shown_as_it_came(rota: Rota, wri
 
     assert letter["command"] == "wf8="
     assert letter["subject"] == "rota.command.job.x.schedule"
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x91" * 5000 + b"\x90", b"\xa2\xff\xff", b"\xc7\x01\x05a", b"\x81\x91\x01\x01"]
+)
+async def test_what_json_cannot_show_does_not_hide_the_other_letters(
+    rota: Rota, write_side: WriteSide, value: bytes
+) -> None:
+    command = SucceedJob(
+        id="x", attempt=1, worker="w", started_at=datetime.now(UTC), result=Result(msgspec.Raw(value))
+    )
+    await write_side.send(command)
+    id_ = await refuse(write_side)
+    await write_side.until_messages(2, DEAD_LETTERS)
+
+    status, answer = await rota.get("/dead-letters")
+
+    assert status == 200
+    hidden, shown = sorted(answer["dead_letters"], key=lambda letter: isinstance(letter["command"], dict))
+    assert value in b64decode(hidden["command"])
+    assert shown["id"] == id_
+
+
+async def test_a_page_of_large_letters_is_shorter(rota: Rota, write_side: WriteSide) -> None:
+    for _ in range(4):
+        await write_side.connection.publish("rota.command.job.x.schedule", b"\xc1" * (PAGE_BYTES // 2))
+    await write_side.until_messages(4, DEAD_LETTERS)
+
+    _, page = await rota.get("/dead-letters")
+    _, rest = await rota.get(f"/dead-letters?after={page['next']}")
+
+    assert (len(page["dead_letters"]), len(rest["dead_letters"])) == (3, 1)
+    assert rest["next"] is None
 
 
 async def test_a_letter_is_sent_again_when_its_cause_is_mended(rota: Rota, write_side: WriteSide) -> None:

@@ -21,10 +21,10 @@ from events.jetstream.dead_letters import DeadLetters
 from events.jetstream.ownership import ownership
 from events.jetstream.requests import Asked, read_delivered
 from events.jetstream.topology import COMMANDS
-from events.job import ScheduleJob
+from events.job import ReleaseJob, ScheduleJob
 from events.subjects import PARTITIONS
 from rota.jetstream import ACK, Connection, Msg
-from rota.protocol import Result, SucceedJob
+from rota.protocol import FailJob, JobFault, Result, RetryPolicy, SucceedJob
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id, sharding
 
 MOVE_SECONDS = 10
@@ -126,8 +126,8 @@ async def test_one_client_at_a_time_has_a_partition(write_side: WriteSide) -> No
             assert {name for name, _ in taken} == {"first"}
 
             for _, message in taken:
+                first.free(message)
                 await write_side.connection.send(message.reply, ACK)
-                first.free()
             await first.__aexit__(None, None, None)
             await first.give_up()
             await store()
@@ -166,6 +166,30 @@ async def test_a_shard_that_falls_silent_is_no_member_any_more(write_side: Write
 
         await until(lambda: len(members.share()) == PARTITIONS, MOVE_SECONDS)
         assert len(changes) == 2
+
+
+async def test_what_a_shard_decides_that_has_lost_its_partition_takes_no_timer_away(write_side: WriteSide) -> None:
+    """Were there one timer a job, that of the second attempt would replace that of the third, which is the last."""
+    left_behind, owner = (
+        Handler(write_side.connection, [Jobs(write_side.connection)], lambda: datetime.now(UTC)) for _ in range(2)
+    )
+    id_ = new_id()
+
+    def failure(attempt: int) -> Asked:
+        started_at, fault = datetime.now(UTC), JobFault("ValueError", "no")
+        return Asked(FailJob(id=id_, attempt=attempt, worker="w", started_at=started_at, fault=fault), Origin("c"))
+
+    retry = RetryPolicy(max_attempts=3, delay_seconds=0.3, backoff=1)
+    await left_behind.carry_out([Asked(ScheduleJob(id=id_, details=details(retry=retry)), Origin("c"))])
+    await owner.carry_out([failure(1)])
+    await owner.carry_out([Asked(ReleaseJob(id=id_, attempt=2), Origin("c"))])
+    await owner.carry_out([failure(2)])
+
+    await left_behind.carry_out([failure(1)])  # as it still comes when an ack was lost
+
+    async with sharding(write_side.connection):
+        await write_side.until(id_, "job.queued", times=3)
+    assert await write_side.tags(id_) == ["job.queued", *("job.attempt_failed", "job.queued") * 2]
 
 
 async def test_two_owners_by_force_double_nothing(write_side: WriteSide) -> None:

@@ -234,6 +234,25 @@ async def test_views_of_a_log_that_is_gone_are_made_anew_while_the_runner_runs(
     assert "the views stand at 2 of a log" in caplog.text
 
 
+async def test_runners_that_share_the_views_do_not_take_what_others_folded_for_a_log_that_is_gone(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.catch_up()
+    url = place.environment["ROTA_NATS_URL"]
+    async with running(place), await Connection.open(url, name="another") as connection:
+        appending = asyncio.create_task(_append_many(place))
+        with closing(Tables.open(place.path)) as tables:
+            while not appending.done():
+                await Runner(Log(connection), tables).catch_up()
+        await appending
+    assert "made anew" not in caplog.text
+
+
+async def _append_many(place: Place) -> None:
+    for number in range(1000):
+        await place.queue(f"job-{number}")
+
+
 async def test_a_rebuild_puts_new_views_in_place_of_damaged_ones_while_others_read_and_write(place: Place) -> None:
     async with running(place) as views:
         await place.queue("j-1", "j-2")

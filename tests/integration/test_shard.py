@@ -17,9 +17,10 @@ from events.ids import group_of, member
 from events.jetstream.dead_letters import DeadLetters
 from events.jetstream.log import Append
 from events.jetstream.repository import load_state
-from events.jetstream.snapshots import Snapshots
+from events.jetstream.snapshots import Snapshot, Snapshots
 from events.jetstream.topology import COMMANDS, DEAD_LETTERS, EVENTS, SNAPSHOTS, WORK, prepare
 from events.job import (
+    JOB,
     CancelJob,
     JobAttemptFailed,
     JobQueued,
@@ -39,6 +40,7 @@ from rota.protocol import (
     REPLY_TO,
     FailJob,
     JobFault,
+    ProgressJob,
     Result,
     RetryPolicy,
     SucceedJob,
@@ -327,6 +329,37 @@ async def test_a_batch_is_loaded_from_its_snapshot_and_what_came_later(write_sid
     assert await snapshots.load(newer, batch) == (None, 0)
 
 
+async def test_a_job_that_tells_much_is_not_loaded_event_by_event(write_side: WriteSide, shard: Shard) -> None:
+    id_ = await write_side.schedule()
+    progress = ProgressJob(id=id_, attempt=1, worker="w", percent=50)
+    for _ in range(2):  # version 100 is the last of its append
+        await write_side.until(id_, "job.queued")
+        await write_side.bus.ask(progress, timeout=10)
+        await write_side.send(*[progress] * 98)
+    history = await write_side.until(id_, "job.progressed", times=198)
+    await write_side.until_messages(1, SNAPSHOTS, snapshot_subject("job", id_))
+    snapshots = Snapshots(write_side.connection)
+
+    state, sequence = await snapshots.load(JOB, id_)
+
+    assert 100 <= state.version <= len(history)
+    await write_side.connection.call(f"STREAM.PURGE.{EVENTS}", {"seq": sequence})
+    loaded, _ = await load_state(write_side.log, snapshots, "job", id_)
+    assert (loaded.version, loaded.status, loaded.details) == (199, "queued", details())
+
+
+@pytest.mark.parametrize("body", [b"\xc1", encode(Snapshot(1, 1, msgspec.Raw(b"\x80")))])
+async def test_a_snapshot_that_cannot_be_read_costs_only_time(
+    write_side: WriteSide, shard: Shard, body: bytes
+) -> None:
+    batch = await opened(write_side)
+    await write_side.connection.publish(snapshot_subject("batch", batch), body)
+
+    loaded, _ = await load_state(write_side.log, Snapshots(write_side.connection), "batch", batch)
+
+    assert (loaded.version, loaded.status) == (1, "reading")
+
+
 async def test_a_failed_attempt_is_queued_again_when_its_delay_is_over(write_side: WriteSide, shard: Shard) -> None:
     id_ = await write_side.schedule(retry=RetryPolicy(max_attempts=2, delay_seconds=SOON))
     await write_side.until(id_, "job.queued")
@@ -433,6 +466,17 @@ async def test_a_shard_can_be_stopped_while_nats_is_away(tmp_path: Path) -> None
             await asyncio.to_thread(server.kill)
             while connection.client.is_connected:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_retention_has_removed_can_be_scheduled_again(write_side: WriteSide, shard: Shard) -> None:
+    command = ScheduleJob(id=new_id(), details=details())
+    await write_side.send(command, success(command.id))
+    await write_side.until(command.id, "job.succeeded")
+    await write_side.connection.call(f"STREAM.PURGE.{EVENTS}")
+
+    await write_side.bus.ask(command, timeout=10)
+
+    assert await write_side.tags(command.id) == ["job.queued"]
 
 
 async def test_a_stale_cache_that_decides_nothing_is_loaded_again(write_side: WriteSide, shard: Shard) -> None:

@@ -52,11 +52,19 @@ async def test_a_time_of_another_zone_is_the_same_time(write_side: WriteSide) ->
 
 
 async def test_setting_a_timer_again_takes_the_place_of_the_first(write_side: WriteSide) -> None:
-    id_ = new_id()
-    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=1), datetime.now(UTC) + HOUR, "j.1")
-    await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=2), datetime.now(UTC) + 2 * HOUR, "j.1")
+    command = ReleaseJob(id=new_id(), attempt=1)
+    for hours in (1, 2):
+        await set_timer(write_side.connection, command, datetime.now(UTC) + hours * HOUR, "j.1")
 
-    assert await write_side.messages(COMMANDS, timer_subject("job", id_)) == 1
+    assert await write_side.messages(COMMANDS, timer_subject(command)) == 1
+
+
+async def test_each_attempt_has_a_timer_of_its_own(write_side: WriteSide) -> None:
+    id_ = new_id()
+    for attempt in (1, 2):
+        await set_timer(write_side.connection, ReleaseJob(id=id_, attempt=attempt), datetime.now(UTC) + HOUR, "j.1")
+
+    assert await write_side.messages(COMMANDS, "rota.timer.>") == 2
 
 
 async def test_a_timer_that_has_fired_is_gone(write_side: WriteSide) -> None:
@@ -65,7 +73,7 @@ async def test_a_timer_that_has_fired_is_gone(write_side: WriteSide) -> None:
 
     await arrived(write_side, command)
 
-    await write_side.until_messages(0, COMMANDS, timer_subject("job", command.id))
+    await write_side.until_messages(0, COMMANDS, timer_subject(command))
 
 
 async def test_a_timer_outlives_a_nats_server_that_is_killed(tmp_path: Path) -> None:

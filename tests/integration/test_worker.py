@@ -511,3 +511,18 @@ async def test_progress_that_is_no_number_fails_the_job_alone(write_side: WriteS
 
     assert isinstance(event, JobFailed)
     assert event.fault.type == "ValueError"
+
+
+@pytest.mark.parametrize("body", [b"\xc1", msgspec.msgpack.encode({"id": "x", "version": 1, "attempt": 1})])
+async def test_work_that_cannot_be_read_takes_no_place(write_side: WriteSide, nats_url: str, body: bytes) -> None:
+    @rota.job
+    def add(a: int) -> int:
+        return a + 1
+
+    for number in range(3):
+        await write_side.connection.publish(f"rota.event.job.x{number}.queued.default.normal.add", body)
+    await write_side.until_messages(3, WORK)
+
+    async with working(nats_url, add, concurrency=1):
+        id_ = await write_side.schedule("add", {"a": 1})
+        assert value((await ended(write_side, id_))[-1]) == 2

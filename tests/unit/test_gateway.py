@@ -215,7 +215,7 @@ def test_each_malformed_job_of_a_list_is_told() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         decode_jobs(b'{"jobs": [{"spec": "a b"}, {"spec": "add"}, {"spec": "add", "extra": 1}, {"params": []}, 7]}')
     assert places(caught.value) == {
-        "#/jobs/0/spec": "Expected `str` matching regex '^[A-Za-z][A-Za-z0-9_-]{0,63}$'",
+        "#/jobs/0/spec": "Expected `str` matching regex '^[A-Za-z][A-Za-z0-9_-]{0,63}(?!\\\\n)$'",
         "#/jobs/2": "Object contains unknown field `extra`",
         "#/jobs/3/params": "Expected `object`, got `array`",
         "#/jobs/4": "Expected `object`, got `int`",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.batch import BatchOpened, OpenBatch
-from events.ids import batch_job_id, group_of, keyed_group, member, new_group
+from events.ids import batch_job_id, group_of, keyed_group, member, new_group, place_in_batch
 from events.job import (
     CancelJob,
     JobCancelled,
@@ -92,6 +92,8 @@ def test_the_members_of_a_group_share_its_partition() -> None:
 def test_the_jobs_of_a_batch_file_share_one_partition_apart_from_other_files() -> None:
     assert [batch_job_id("b", 0, 7), batch_job_id("b", 1, 7)] == ["b_0-7", "b_1-7"]
     assert group_of(batch_job_id("b", 0, 7)) == "b_0"
+    assert place_in_batch("b_1-7", "b") == (1, 7)
+    assert [place_in_batch(id_, "b") for id_ in ("b_1", "x", "c_1-7", "b_x-7", "b_1-7-7", "b_1_1-7")] == [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_all_ids_are_single_tokens(time: int, random: bytes, file: int, index: i
     id_ = batch_job_id(new_group(time, random), file, index)
 
     assert TOKEN.fullmatch(id_)
-    assert timer_subject("job", id_).split(".") == ["rota", "timer", "job", id_]
+    assert timer_subject(ReleaseJob(id=id_, attempt=1)).split(".") == ["rota", "timer", "job", f"{id_}:1"]
 
 
 def test_rows_match_the_filters_of_their_block_and_their_batch_alone() -> None:

@@ -14,7 +14,7 @@ from events.catalog import COMMANDS, EVENTS, split_tag
 from events.jetstream.dead_letters import DeadLetter
 from events.jetstream.log import cloud_event
 from events.jetstream.topology import STREAMS
-from events.job import CancelJob, JobCancelled, JobQueued, ScheduleJob
+from events.job import CancelJob, JobCancelled, JobQueued, ReleaseJob, ScheduleJob
 from events.subjects import (
     command_subject,
     dead_letter_subject,
@@ -52,7 +52,7 @@ SUBJECTS = [
     dead_letter_subject("refused", CancelJob(id="j-1")),
     dead_letter_subject("failed", None),
     snapshot_subject("job", "j-1"),
-    timer_subject("job", "j-1"),
+    timer_subject(ReleaseJob(id="j-1", attempt=1)),
     "rota.shard.shard-1",
 ]
 
