@@ -20,18 +20,17 @@ from actors.cache import MAX_ENTRIES, Cache, Entry, Identity
 from actors.roles import Role
 from events.base import Event, Kind, Origin, Refusal
 from events.batch import OpenBatch
-from events.catalog import AGGREGATES, AnyCommand, encode
-from events.jetstream.dead_letters import DeadLetter, DeadLetters, Status, type_of
+from events.catalog import AGGREGATES, AnyCommand
+from events.jetstream.dead_letters import DeadLetters
 from events.jetstream.log import Append, Log, SequenceConflictError
 from events.jetstream.repository import load_state
-from events.jetstream.requests import Asked, find_beginning, headers_of
+from events.jetstream.requests import Asked, find_beginning
 from events.jetstream.snapshots import Snapshots, is_due
 from events.job import ScheduleJob
-from events.subjects import command_subject, kind_of, published_subject
+from events.subjects import kind_of
 from rota.errors import NotFoundError, RotaError, UnavailableError
 from rota.jetstream import RETRY_SECONDS, Connection, Msg, until_available
-from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID, Outcome
-from rota.pull import delivery
+from rota.protocol import Outcome
 
 LOADS_AT_ONCE = 32
 TRIES = 3
@@ -102,21 +101,12 @@ class Handler:
                 if beginning.outcome and beginning.outcome.status == "done":
                     await self.carry_out([asked])
                     return
-        await self._bury(asked, "refused", outcome.detail)
+        await self._dead_letters.bury(asked, "refused", outcome.detail, self._clock())
 
     async def bury_unread(self, message: Msg, error: Exception) -> None:
         """Keep a message that is no list of commands as a dead letter."""
-        subject = published_subject(message.subject)
-        log.error("a message on %s is no list of commands: %s", subject, error)
-        letter = DeadLetter(
-            status="failed",
-            reason=f"This is no list of commands: {error}",
-            at=self._clock(),
-            subject=subject,
-            body=message.data,
-            headers=headers_of(message),
-        )
-        await self._dead_letters.put(letter, None, str(delivery(message).sequence))
+        log.error("a message on %s is no list of commands: %s", message.subject, error)
+        await self._dead_letters.bury_unread(message, f"This is no list of commands: {error}", self._clock())
 
     async def _one_by_one(self, asked: Sequence[Asked], error: Exception) -> None:
         """Try each command by itself, and give those up that fail TRIES times."""
@@ -210,7 +200,7 @@ class Handler:
         command = asked.command
         log.error(
             "%s for %s cannot be carried out and becomes a dead letter",
-            type_of(command),
+            type(command).__name__,
             command.id,
             exc_info=error,
         )
@@ -219,30 +209,7 @@ class Handler:
         detail = "Rota cannot carry this out: see the dead letters"
         asked.end("failed", detail, RotaError.slug)
         text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
-        await self._bury(asked, "failed", reason, tries=tries, traceback=text)
-
-    async def _bury(self, asked: Asked, status: Status, reason: str, **facts: Any) -> None:
-        command, origin = asked.command, asked.origin
-        letter = DeadLetter(
-            status=status,
-            reason=reason,
-            at=self._clock(),
-            subject=command_subject(command),
-            body=encode([command]),
-            headers={
-                name: value
-                for name, value in (
-                    (CALLER, origin.caller),
-                    (CAUSATION_ID, origin.causation_id),
-                    (COMMAND_ID, origin.command_id),
-                )
-                if value
-            },
-            type=type_of(command),
-            id=command.id,
-            **facts,
-        )
-        await self._dead_letters.put(letter, command, asked.name)
+        await self._dead_letters.bury(asked, "failed", reason, self._clock(), tries=tries, traceback=text)
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

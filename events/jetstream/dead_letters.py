@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -10,10 +10,13 @@ from msgspec.structs import replace
 
 from events.catalog import TAGS, AnyCommand, encode
 from events.jetstream.direct import scan, sequence_of
+from events.jetstream.requests import Asked, headers_of
 from events.jetstream.topology import DEAD_LETTERS
-from events.subjects import dead_letter_subject
+from events.subjects import command_subject, dead_letter_subject, published_subject
 from rota.errors import ConflictError, NotFoundError, TooLargeError
-from rota.jetstream import Connection, JetStreamError, until_available
+from rota.jetstream import Connection, JetStreamError, Msg, until_available
+from rota.protocol import CALLER, CAUSATION_ID, COMMAND_ID
+from rota.pull import delivery
 
 COMMANDS_PREFIX = "rota.command."
 
@@ -58,6 +61,39 @@ class DeadLetters:
             short = replace(letter, body=b"", headers={})
             await until_available(lambda: self._connection.publish(subject, encode(short), headers))
 
+    async def bury(self, asked: Asked, status: Status, reason: str, at: datetime, **facts: Any) -> None:
+        """Keep a command that was refused or failed, once; `facts` are further fields of the letter."""
+        command, origin = asked.command, asked.origin
+        headers = {
+            CALLER: origin.caller,
+            CAUSATION_ID: origin.causation_id,
+            COMMAND_ID: origin.command_id,
+        }
+        letter = DeadLetter(
+            status=status,
+            reason=reason,
+            at=at,
+            subject=command_subject(command),
+            body=encode([command]),
+            headers={name: value for name, value in headers.items() if value},
+            type=TAGS[type(command)],
+            id=command.id,
+            **facts,
+        )
+        await self.put(letter, command, asked.name)
+
+    async def bury_unread(self, message: Msg, reason: str, at: datetime) -> None:
+        """Keep a message that is no list of commands, once."""
+        letter = DeadLetter(
+            status="failed",
+            reason=reason,
+            at=at,
+            subject=published_subject(message.subject),
+            body=message.data,
+            headers=headers_of(message),
+        )
+        await self.put(letter, None, str(delivery(message).sequence))
+
     async def list(
         self, status: Status | None = None, after: int = 0, limit: int = 100
     ) -> AsyncIterator[tuple[int, DeadLetter]]:
@@ -97,8 +133,3 @@ class DeadLetters:
             await self._connection.call(f"STREAM.MSG.DELETE.{DEAD_LETTERS}", {"seq": sequence, "no_erase": True})
         except JetStreamError as error:
             raise NotFoundError(f"There is no dead letter {sequence}") from error
-
-
-def type_of(command: AnyCommand) -> str:
-    """Return a command's tag."""
-    return TAGS[type(command)]
