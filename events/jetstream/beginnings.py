@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
-
 from events.base import Kind
 from events.catalog import AnyEvent, decode_event
+from events.jetstream.chain import chain
 from events.jetstream.topology import EVENTS
 from events.subjects import aggregate_filter
-from rota.errors import UnavailableError
 from rota.jetstream import Connection
 
 READS_AT_ONCE = 200
@@ -25,11 +23,5 @@ async def beginnings(connection: Connection, kind: Kind, ids: Sequence[str]) -> 
 
 
 async def _beginning(connection: Connection, kind: Kind, id_: str) -> AnyEvent | None:
-    query = {"next_by_subj": aggregate_filter(kind, id_), "seq": 1}
-    reply = await connection.request(f"$JS.API.DIRECT.GET.{EVENTS}", msgspec.json.encode(query))
-    status = (reply.headers or {}).get("Status")
-    if status == "404":
-        return None
-    if status:
-        raise UnavailableError(f"NATS could not read the events of {kind} {id_}: {status}")
-    return decode_event(reply.data)
+    history = await chain(connection, EVENTS, aggregate_filter(kind, id_))
+    return decode_event(history[0].data) if history else None
