@@ -36,6 +36,7 @@ from events.jetstream.log import Append, Log, Recorded
 from events.jetstream.mapper import EventMapper
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
+from events.jetstream.topology import prepare
 from events.jetstream.tracking import JetStreamTrackingRecorder
 from events.job import JobQueued, JobStarted, JobState, JobSucceeded
 from events.spec import Definition, SpecChanged, SpecRegistered
@@ -50,6 +51,7 @@ DETAILS = JobDetails(spec="resize", queue="default", params=msgspec.Raw(msgspec.
 @pytest.fixture
 def app(fresh_streams: None) -> Iterator[RotaLog]:
     with RotaLog() as app:
+        app.loop.run(prepare(app.loop.connection))
         yield app
 
 
