@@ -24,7 +24,7 @@ from events.jetstream.topology import prepare
 from events.job import JobQueued, JobSucceeded
 from rota.jetstream import Connection
 from rota.protocol import JobDetails, Result
-from scripts.stack import ROOT, Service, free_port, port_in_use, program
+from scripts.stack import ROOT, Service, nats_running
 
 SETTINGS = ("always", "100ms", "1s", "10s", "2m")
 GROUP = 100
@@ -70,14 +70,8 @@ async def measure(setting: str, jobs: int, singles: int) -> dict[str, float]:
         at = next(number for number, line in enumerate(kept) if "store_dir" in line)
         kept.insert(at, f"    sync_interval: {setting}")
         (home / "nats.conf").write_text("\n".join(kept))
-        port = free_port()
-        environment = os.environ | {"ROTA_NATS_PORT": str(port), "ROTA_NATS_STORE": str(home / "store")}
-        command = [program("nats-server"), "-c", str(home / "nats.conf")]
-        server = Service("nats-server", command, environment, home / "nats.log", says_ready=False)
-        server.start()
-        try:
-            server.wait(lambda: port_in_use("127.0.0.1", port))
-            async with await Connection.open(f"nats://127.0.0.1:{port}", name="bench") as connection:
+        with nats_running(home / "store", home / "nats.log", home / "nats.conf") as (server, url):
+            async with await Connection.open(url, name="bench") as connection:
                 await prepare(connection)
                 log = Log(connection)
                 await store(log, range(-5 * GROUP, 0))
@@ -91,8 +85,6 @@ async def measure(setting: str, jobs: int, singles: int) -> dict[str, float]:
                     started = time.perf_counter()
                     await log.append([Append("job", f"single-{number}", 0, [queued(f"single-{number}")])])
                     waits.append(1000 * (time.perf_counter() - started))
-        finally:
-            server.stop()
     return {
         "jobs_per_second": jobs / took,
         "cpu_us_per_job": 1e6 * cpu / jobs,

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.stack import ROOT, Service, Stack, free_port, port_in_use, program
+from scripts.stack import Service, Stack, nats_running
 from scripts.store import Store
 from scripts.workers import start_workers
 
@@ -48,16 +48,8 @@ def running(workers: int) -> Iterator[tuple[Stack, Store, list[Service]]]:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """Run a nats-server alone, with Rota's configuration and its data in a folder; yield its address."""
-    port = free_port()
-    environment = os.environ | {"ROTA_NATS_PORT": str(port), "ROTA_NATS_STORE": str(folder / "store")}
-    command = [program("nats-server"), "-c", str(ROOT / "nats.conf")]
-    service = Service("nats-server", command, environment, folder / "nats.log", says_ready=False)
-    service.start()
-    try:
-        service.wait(lambda: port_in_use("127.0.0.1", port))
-        yield f"nats://127.0.0.1:{port}"
-    finally:
-        service.stop()
+    with nats_running(folder / "store", folder / "nats.log") as (_, url):
+        yield url
 
 
 def show(title: str, figures: Mapping[str, tuple[str, Sequence[float]]], *, as_json: bool) -> None:

@@ -29,7 +29,7 @@ from events.jetstream.direct import scan
 from events.jetstream.topology import EVENTS, SECOND, STREAMS
 from rota.errors import RotaError, UnavailableError
 from rota.jetstream import Connection, Message
-from scripts.stack import ROOT, Service, free_port, port_in_use, program
+from scripts.stack import free_port, nats_service, port_in_use
 
 SEARCHES = 50
 """They are few, since each may take a second."""
@@ -48,14 +48,7 @@ class Server:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._port = free_port()
-        environment = {"ROTA_NATS_PORT": str(self._port), "ROTA_NATS_STORE": str(home / "nats")}
-        self._service = Service(
-            "nats-server",
-            [program("nats-server"), "-c", str(ROOT / "nats.conf")],
-            os.environ | environment,
-            home / "nats-server.log",
-            says_ready=False,
-        )
+        self._service = nats_service(self._port, home / "nats", home / "nats-server.log")
 
     async def start(self) -> float:
         """Start it; return the seconds until it takes connections, which it does when all streams are there."""

@@ -15,7 +15,7 @@ from rota.errors import InvalidRequestError
 from rota.extension import AsOf, Progress, What
 from rota.jetstream import Connection
 from rota.protocol import BatchView, JobView, QueueView, SpecView
-from rota.replay import ALL_EVENTS, Replay, extent, last_before, last_on
+from rota.replay import Replay, extent, last_before, last_on
 
 FILTERS: dict[What, frozenset[str]] = {
     "batches": frozenset({"id", "limit", "spec", "status"}),
@@ -39,7 +39,7 @@ async def at(
         sequence = await _sequence(connection, point)
         one_job = what == "jobs" and "id" in filters
         # One job does not depend on others.
-        subject = f"rota.event.job.{filters['id']}.>" if one_job else ALL_EVENTS
+        subject = f"rota.event.job.{filters['id']}.>" if one_job else ">"
         with TemporaryDirectory(prefix="rota-at-") as folder:
             path = Path(folder) / "views.sqlite"
             with closing(Tables.open(path)) as tables:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -130,6 +130,26 @@ class Service:
                 if line.startswith(b"ready"):
                     self.ready_line = line.decode().strip()
                     ready.set()
+
+
+def nats_service(port: int, store: Path, log: Path, config: Path = ROOT / "nats.conf") -> Service:
+    """Return a nats-server to be started, by itself, with its data in a folder; wait for its port."""
+    environment = os.environ | {"ROTA_NATS_PORT": str(port), "ROTA_NATS_STORE": str(store)}
+    command = [program("nats-server"), "-c", str(config)]
+    return Service("nats-server", command, environment, log, says_ready=False)
+
+
+@contextlib.contextmanager
+def nats_running(store: Path, log: Path, config: Path = ROOT / "nats.conf") -> Iterator[tuple[Service, str]]:
+    """Run a nats-server by itself on a free port; yield it with its address."""
+    port = free_port()
+    service = nats_service(port, store, log, config)
+    service.start()
+    try:
+        service.wait(lambda: port_in_use("127.0.0.1", port))
+        yield service, f"nats://127.0.0.1:{port}"
+    finally:
+        service.stop()
 
 
 class Stack:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from events.config import Config
-from scripts.stack import ROOT, Service, StartError, free_port, port_in_use, program
+from scripts.stack import StartError, nats_running, port_in_use
 
 
 @contextmanager
@@ -20,15 +20,6 @@ def nats_alone(config: Config) -> Iterator[str]:
     if config.nats_port and port_in_use("127.0.0.1", config.nats_port):
         raise StartError(f"Port {config.nats_port} is in use: stop Rota, or set ROTA_NATS_URL")
     (config.home / "logs").mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    store = (config.home / "nats").resolve()
-    environment = os.environ | {"ROTA_NATS_PORT": str(port), "ROTA_NATS_STORE": str(store)}
-    command = [program("nats-server"), "-c", str(ROOT / "nats.conf")]
-    log = config.home / "logs" / "nats-server.log"
-    service = Service("nats-server", command, environment, log, says_ready=False)
-    service.start()
-    try:
-        service.wait(lambda: port_in_use("127.0.0.1", port))
-        yield f"nats://127.0.0.1:{port}"
-    finally:
-        service.stop()
+    store, log = (config.home / "nats").resolve(), config.home / "logs" / "nats-server.log"
+    with nats_running(store, log) as (_, url):
+        yield url

@@ -5,10 +5,7 @@ a million subjects: the server gives up its index then. Measured with 2.4 millio
 events are far apart, and ever more as the log grows; 0.5 ms this way, whatever the size of the log (ADR 9).
 """
 
-import msgspec
-
-from events.jetstream.direct import scan, sequence_of
-from rota.errors import UnavailableError
+from events.jetstream.direct import get_at, scan, sequence_of
 from rota.jetstream import Connection, Msg
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -25,7 +22,7 @@ async def chain(connection: Connection, stream: str, subject: str, after: int = 
     newest = await connection.last(stream, subject)
     found = [newest] if newest and sequence_of(newest) > after else []
     while found and (before := _before(found[-1])) > after:
-        message = await _get(connection, stream, before)
+        message = await get_at(connection, stream, before)
         if message is None:
             break
         if _place(message) != (_place(found[-1])[0], _place(found[-1])[1] - 1):
@@ -46,16 +43,3 @@ def _before(message: Msg) -> int:
         return 0
     expected = (message.headers or {}).get(EXPECTED)
     return int(expected) if expected is not None else sequence_of(message) - 1
-
-
-async def _get(connection: Connection, stream: str, sequence: int) -> Msg | None:
-    """Return the message at a sequence, None if it has been removed."""
-    query = msgspec.json.encode({"seq": sequence})
-    message = await connection.request(f"$JS.API.DIRECT.GET.{stream}", query)
-    match (message.headers or {}).get("Status"):
-        case None:
-            return message
-        case "404":
-            return None
-        case status:
-            raise UnavailableError(f"NATS could not read message {sequence} of {stream}: {status}")

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from events.catalog import TAGS, AnyCommand, encode
-from events.jetstream.direct import scan, sequence_of
+from events.jetstream.direct import get_at, scan, sequence_of
 from events.jetstream.requests import Asked, headers_of
 from events.jetstream.topology import DEAD_LETTERS
 from events.subjects import command_subject, dead_letter_subject, published_subject
@@ -108,12 +108,10 @@ class DeadLetters:
 
     async def get(self, sequence: int) -> DeadLetter:
         """Return a letter; NotFoundError if there is none at this sequence."""
-        reply = await self._connection.request(
-            f"$JS.API.DIRECT.GET.{DEAD_LETTERS}", msgspec.json.encode({"seq": sequence})
-        )
-        if (reply.headers or {}).get("Status") == "404":
+        message = await get_at(self._connection, DEAD_LETTERS, sequence)
+        if message is None:
             raise NotFoundError(f"There is no dead letter {sequence}")
-        return msgspec.msgpack.decode(reply.data, type=DeadLetter)
+        return msgspec.msgpack.decode(message.data, type=DeadLetter)
 
     async def send_again(self, sequence: int) -> None:
         """Put the command of a letter back into the stream of commands, and remove the letter.

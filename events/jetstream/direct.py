@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from rota.errors import UnavailableError
 from rota.jetstream import TIMEOUT_SECONDS, Connection, Msg
 
@@ -25,6 +27,19 @@ async def scan(
 def sequence_of(message: Msg) -> int:
     """Return the sequence of a message that was read by Direct Get."""
     return int((message.headers or {})["Nats-Sequence"])
+
+
+async def get_at(connection: Connection, stream: str, sequence: int) -> Msg | None:
+    """Return the message at a sequence, None if it has been removed."""
+    query = msgspec.json.encode({"seq": sequence})
+    message = await connection.request(f"$JS.API.DIRECT.GET.{stream}", query)
+    match (message.headers or {}).get("Status"):
+        case None:
+            return message
+        case "404":
+            return None
+        case status:
+            raise UnavailableError(f"NATS could not read message {sequence} of {stream}: {status}")
 
 
 async def _page(connection: Connection, stream: str, subject: str, start: int, size: int) -> tuple[list[Msg], bool]:

@@ -7,7 +7,6 @@ MessagePack as body.
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Struct
 
 from events.base import Event, Kind, event_id
@@ -112,11 +111,8 @@ class Log:
 
     async def last(self, kind: Kind, id_: str) -> Recorded | None:
         """Return an aggregate's newest event, or None if it has none."""
-        query = msgspec.json.encode({"last_by_subj": aggregate_filter(kind, id_)})
-        reply = await self._connection.request(f"$JS.API.DIRECT.GET.{self._stream}", query)
-        if (reply.headers or {}).get("Status") == "404":
-            return None
-        return Recorded(sequence_of(reply), decode_event(reply.data))
+        message = await self._connection.last(self._stream, aggregate_filter(kind, id_))
+        return Recorded(sequence_of(message), decode_event(message.data)) if message else None
 
     async def sequence_on(self, subject: str) -> int:
         """Return the sequence of the newest event on a subject, 0 if there is none."""

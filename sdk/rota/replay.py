@@ -15,7 +15,6 @@ from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError, Msg, un
 from rota.pull import delivery
 
 EVENTS = "ROTA_EVENTS"
-ALL_EVENTS = "rota.event.>"
 CONSUMER_PREFIX = "replay"
 SILENCE_SECONDS = 2.5
 """After this silence a replay asks whether the server has anything left to send."""
@@ -75,7 +74,7 @@ class Replay:
     def __init__(
         self,
         connection: Connection,
-        subjects: Sequence[str] = (ALL_EVENTS,),
+        subjects: Sequence[str] = (">",),
         *,
         after: int = 0,
         up_to: int | None = None,

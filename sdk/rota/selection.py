@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from rota.errors import InvalidRequestError
 from rota.jetstream import Connection, Msg
-from rota.replay import ALL_EVENTS, Replay, first_on, last_before
+from rota.replay import Replay, first_on, last_before
 
 MARGIN = timedelta(minutes=5)
 """How far the clocks of shards may be apart from that of NATS."""
@@ -47,7 +47,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         """Return the subjects on which NATS has such events, none of them within another."""
         id_ = self.id or "*"
         if not self.types:
-            return [f"rota.event.{self.kind or '*'}.{id_}.>"] if self.kind or self.id else [ALL_EVENTS]
+            return [f"rota.event.{self.kind or '*'}.{id_}.>"] if self.kind or self.id else ["rota.event.>"]
         types = [type_.partition(".") for type_ in sorted(set(self.types))]
         names = [(kind, name) for kind, _, name in types if self.kind in (None, kind)]
         if not names:

@@ -6,10 +6,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from rota.errors import IncompatibleError, UnavailableError
 from rota.jetstream import Connection
 from rota.protocol import JobDetails, Payload, Result, Rows
 from scripts.stack import ROOT, free_port, port_in_use, program
+from tests.integration.write_side import projections_process
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ROWS = Rows("b", "a.csv", 0, 0, 0, 1, Payload("rota.payload.x", 1, ""))
@@ -99,25 +99,8 @@ class Place:
         with closing(Tables.open(self.path)) as tables:
             await Runner(self.log, tables).catch_up()
 
-    @asynccontextmanager
-    async def projections(self, *arguments: str) -> AsyncIterator[Process]:
-        """Run the projections as a process."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "projections",
-            *arguments,
-            env=self.environment,
-            cwd=ROOT,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+    def projections(self, *arguments: str) -> AbstractAsyncContextManager[Process]:
+        return projections_process(self.environment, *arguments)
 
 
 @pytest_asyncio.fixture

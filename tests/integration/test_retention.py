@@ -3,10 +3,9 @@
 import asyncio
 import random
 import sqlite3
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from projections.tables import Tables
 from rota.jetstream import Connection
 from rota.protocol import Payload, Result, Rows
 from scripts.stack import ROOT, Service
-from tests.integration.write_side import details, nats_server, restart
+from tests.integration.write_side import details, nats_server, projections_process, restart
 
 KEEP = timedelta(days=30)
 MONTHS_LATER = timedelta(days=90)
@@ -112,25 +111,9 @@ class Place:
         recorded = await self.log.load("log", LOG_ID)
         return [one.event for one in recorded if isinstance(one.event, LogTrimmed)]
 
-    @asynccontextmanager
-    async def projections(self, *arguments: str, keep_seconds: float) -> AsyncIterator[Process]:
-        """Run the projections as a process."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "projections",
-            *arguments,
-            env=self.environment | {"ROTA_KEEP_EVENTS_DAYS": f"{keep_seconds / 86400:.9f}"},
-            cwd=ROOT,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+    def projections(self, *arguments: str, keep_seconds: float) -> AbstractAsyncContextManager[Process]:
+        kept = {"ROTA_KEEP_EVENTS_DAYS": f"{keep_seconds / 86400:.9f}"}
+        return projections_process(self.environment | kept, *arguments)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

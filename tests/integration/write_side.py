@@ -1,9 +1,10 @@
 """What the tests of the write side share: commands in, events out, with real shards and a real NATS server."""
 
 import asyncio
-import os
 import secrets
-from collections.abc import AsyncIterator, Iterable
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from events.job import ScheduleJob
 from events.subjects import aggregate_filter
 from rota.jetstream import Connection, Msg
 from rota.protocol import JobDetails, RetryPolicy
-from scripts.stack import ROOT, Service, free_port, port_in_use, program
+from scripts.stack import ROOT, Service, free_port, nats_service, port_in_use
 
 WAIT_SECONDS = 20.0
 ONCE = RetryPolicy(max_attempts=1)
@@ -107,9 +108,7 @@ async def sharding(connection: Connection) -> AsyncIterator[Shard]:
 async def nats_server(folder: Path) -> AsyncIterator[tuple[Service, str]]:
     """Run a nats-server that can be killed and started again; yield it with its address."""
     port = free_port()
-    environment = os.environ | {"ROTA_NATS_PORT": str(port), "ROTA_NATS_STORE": str(folder / "store")}
-    command = [program("nats-server"), "-c", str(ROOT / "nats.conf")]
-    server = Service("nats-server", command, environment, folder / "nats.log", says_ready=False)
+    server = nats_service(port, folder / "store", folder / "nats.log")
     try:
         await start(server, port)
         yield server, f"nats://127.0.0.1:{port}"
@@ -126,3 +125,17 @@ async def restart(server: Service, url: str) -> None:
     """Kill a nats-server and start it again."""
     await asyncio.to_thread(server.kill)
     await start(server, url.rpartition(":")[2])
+
+
+@asynccontextmanager
+async def projections_process(environment: Mapping[str, str], *arguments: str) -> AsyncIterator[Process]:
+    """Run the projections as a process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "projections", *arguments, env=environment, cwd=ROOT, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
