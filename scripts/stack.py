@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Self
 
@@ -65,7 +65,7 @@ class Service:
         """Start it, and wait until it is ready. Raises StartError with what it printed."""
         self.spawn()
         if self._says_ready:
-            self.wait(self._ready.is_set)
+            self.wait(lambda: self.ready)
 
     def spawn(self) -> None:
         """Start it without waiting.
@@ -99,6 +99,11 @@ class Service:
                 last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise StartError(f"{self.name} {what}: {' '.join(last) or 'see ' + str(self._log)}")
             time.sleep(0.02)
+
+    @property
+    def ready(self) -> bool:
+        """Say whether it has told that it is ready."""
+        return self._ready.is_set()
 
     @property
     def alive(self) -> bool:
@@ -153,7 +158,7 @@ def nats_running(store: Path, log: Path, config: Path = ROOT / "nats.conf") -> I
 
 
 class Stack:
-    """All services of one Rota, or some of them, with their data in `home`.
+    """All services of one Rota, with their data in `home`.
 
     `nats_url` names a server to use; without it one is started. Port 0 means a free one. `step` is called with
     each service's name, its address or "", and the seconds that its start took.
@@ -168,7 +173,6 @@ class Stack:
         host: str = "127.0.0.1",
         port: int = 8080,
         environment: Mapping[str, str] | None = None,
-        services: Sequence[str] = ("actors", "projections", "gateway"),
         step: Callable[[str, str, float], None] = lambda *_: None,
     ) -> None:
         self.home = home.resolve()
@@ -177,7 +181,6 @@ class Stack:
         self.nats_url = nats_url or f"nats://127.0.0.1:{self._nats_port}"
         self._host = host
         self._port = port
-        self._names = services
         self._step = step
         self.url = ""
         self.services: dict[str, Service] = {}
@@ -199,10 +202,9 @@ class Stack:
         try:
             if self._own_nats:
                 self._start_nats()
-            for name in self._names:
+            for name in ("actors", "projections", "gateway"):
                 self._start(name, [sys.executable, "-m", name])
-            if gateway := self.services.get("gateway"):
-                self.url = gateway.ready_line.partition(" ")[2]
+            self.url = self.services["gateway"].ready_line.partition(" ")[2]
         except BaseException:
             self.stop()
             raise

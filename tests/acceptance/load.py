@@ -34,8 +34,8 @@ class Accepted(msgspec.Struct):
 
     jobs: dict[str, int | None] = {}
     batches: list[str] = []
-    unanswered: int = 0
-    """Requests of which it is not known whether they were carried out."""
+    unanswered: list[str] = []
+    """Requests of which it is not known whether they were carried out, each with the reason."""
 
 
 class Load:
@@ -86,8 +86,8 @@ class Load:
         while not self._stopping.is_set():
             try:
                 await ask()
-            except UnavailableError:
-                self.accepted.unanswered += 1
+            except UnavailableError as error:
+                self.accepted.unanswered.append(f"{ask.__name__}: {error} ({error.__cause__!r})")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._chance.expovariate(1 / (pauses * self._pause_seconds))):
                     await self._stopping.wait()

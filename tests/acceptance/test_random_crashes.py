@@ -75,9 +75,10 @@ async def _crash(stack: Stack, killer: Killer, store: Store, chance: random.Rand
                 f"{time.monotonic() - started:.0f} s: {killer.killed.total()} kills {dict(killer.killed)}; "
                 f"{intruder.forced} partitions taken by force, {intruder.decided} commands decided by two"
             )
+        unanswered = len(load.accepted.unanswered)
         print(  # noqa: T201
             f"{time.monotonic() - started:.0f} s: {len(load.accepted.jobs)} jobs and "
-            f"{len(load.accepted.batches)} batches accepted, {load.accepted.unanswered} requests without an answer"
+            f"{len(load.accepted.batches)} batches accepted, {unanswered} requests without an answer"
         )
         async with rota.Client(stack.url, patience_seconds=60) as client:
             await client.queues()
