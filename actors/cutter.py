@@ -1,13 +1,13 @@
 """Cuts blocks of rows into batches of a fixed number of rows, each an Arrow IPC stream."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from msgspec import Struct
 
 from actors.formats.block import Block
-from events.batch import Position
+from events.batch import FileFault, Position
 
 JOBS_PER_CUT = 200
 """Jobs that are handed on together: few enough for one publish, enough to spread its cost."""
@@ -26,20 +26,33 @@ class Slice(Struct):
     """Where reading can go on once this job is scheduled."""
 
 
-def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> Iterator[list[Slice]]:
+class Cut(Struct):
+    """Some jobs, in order, and the bad rows that were met on the way to the last of them."""
+
+    slices: list[Slice]
+    schema: pa.Schema
+    """The columns that are known by now."""
+    bad: Sequence[FileFault] = ()
+    bad_before: int = 0
+    """How many bad rows of the file stand before the first of `bad`."""
+
+
+def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> Iterator[Cut]:
     """Cut what follows after `rows` rows, which are in `jobs` jobs already; blocks before that are passed over.
 
     The same file gives the same jobs wherever reading began, since every job but the last has `rows_per_job` rows.
     """
     carry: pa.Table | None = None
+    schema = pa.schema([])
     position = Position()
     slices: list[Slice] = []
     for block in blocks:
         table = block.table
+        schema = table.schema
         if carry is None:
             position = block.start
             table = table.slice(rows - block.start.row)
-        waiting = table if carry is None else pa.concat_tables([carry, table])
+        waiting = table if carry is None else _joined(carry, table)
         offset = 0
         while waiting.num_rows - offset >= rows_per_job:
             if rows + rows_per_job >= block.start.row:
@@ -47,14 +60,21 @@ def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> 
             slices.append(_slice(waiting.slice(offset, rows_per_job), jobs, rows, position))
             jobs, rows, offset = jobs + 1, rows + rows_per_job, offset + rows_per_job
             if len(slices) >= JOBS_PER_CUT:
-                yield slices
+                yield Cut(slices, schema)
                 slices = []
         carry = waiting.slice(offset) if offset < waiting.num_rows else None
-        if slices:
-            yield slices
+        if slices or block.bad:
+            yield Cut(slices, schema, block.bad, block.start.bad)
             slices = []
     if carry is not None:
-        yield [_slice(carry, jobs, rows, position)]
+        yield Cut([_slice(carry, jobs, rows, position)], schema)
+
+
+def _joined(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Return the rows of both; columns and fields that only the second has are null in the first."""
+    if first.schema == second.schema:
+        return pa.concat_tables([first, second])
+    return pa.concat_tables([first, second], promote_options="permissive")
 
 
 def _slice(table: pa.Table, index: int, first_row: int, position: Position) -> Slice:

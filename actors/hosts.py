@@ -4,10 +4,13 @@ import asyncio
 import logging
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from actors.handler import Handler
 from actors.jobs import Jobs
+from actors.offers import Offer, Offers
+from actors.one_file import read_one_file
 from actors.reader import Reader
 from actors.shard import Shard
 from events.config import LOG_FORMAT, Config
@@ -46,7 +49,7 @@ class ShardHost:
 
 
 class ReaderHost:
-    """A process that reads one batch after another."""
+    """A process that reads one batch after another, or single files of batches that others lead."""
 
     def __init__(self, config: Config) -> None:
         logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
@@ -57,18 +60,39 @@ class ReaderHost:
 
         self._config = config
         self._running: asyncio.Task[None] | None = None
+        self._offers = Offers()
 
-    async def run(self, batch: str) -> None:
+    async def run(self, batch: str, leads_only: bool) -> None:  # noqa: FBT001 - Ray calls it
         """Carry a batch to its end, or until `stop`."""
+        offers, sources = self._offers, self._config.connections
+        try:
+            await self._run(
+                batch,
+                lambda connection: Reader(connection, sources, batch, offers, leads_only=leads_only).run(),
+            )
+        finally:
+            offers.close()
+            self._offers = Offers()
+
+    async def read(self, batch: str, file_index: int, max_jobs: int) -> None:
+        """Read one file of a batch to its end, or until `stop`."""
+        sources = self._config.connections
+        await self._run(batch, lambda connection: read_one_file(connection, sources, batch, file_index, max_jobs))
+
+    async def offer(self) -> Offer | None:
+        """Wait for a file of the batch that another process may read; None if there will be no more."""
+        return await self._offers.take_for_other()
+
+    async def _run(self, batch: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+        async def connected() -> None:
+            async with await Connection.open(self._config.nats_url, name=f"reader {batch}") as connection:
+                await work(connection)
+
         # While NATS is away no reader is at fault; a new one goes on from the log.
-        self._running = asyncio.ensure_future(until_available(lambda: self._read(batch)))
+        self._running = asyncio.ensure_future(until_available(connected))
         await asyncio.wait([self._running])
         if not self._running.cancelled():
             self._running.result()
-
-    async def _read(self, batch: str) -> None:
-        async with await Connection.open(self._config.nats_url, name=f"reader {batch}") as connection:
-            await Reader(connection, self._config.connections, batch).run()
 
     async def stop(self) -> None:
         """Stop reading; the batch stays as it is for the next reader."""

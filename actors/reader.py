@@ -1,42 +1,34 @@
-"""The batch reader: reads the files of one batch, cuts them into jobs, and follows the jobs to their end.
+"""The batch reader: finds the files of one batch, has them read, and follows the jobs to their end.
 
-Its progress is in the log: whoever takes over goes on after the last `batch.advanced`, and the jobs that it makes
-again have the ids that they had, so none is doubled. Rows are stored before the jobs that need them, jobs before
-the progress that counts them. The rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended,
-and what is left when the batch has completed; what is left of a failed one goes by its age.
+It reads one file at a time itself, and offers the others to readers in other processes, as far as the batch wishes
+and there is room. All of them tell the batch how far they are, so that whoever takes over goes on from the log. The
+rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended, and what is left when the batch has
+completed; what is left of a failed one goes by its age.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from actors.ahead import ahead
-from actors.cutter import Slice, cut
-from actors.formats.block import BadRowError
-from actors.formats.registry import read
-from actors.sources.file import SourceError, SourceFile
-from events.batch import (
-    AdvanceFile,
-    BatchDetails,
-    BatchState,
-    CountJobs,
-    FailFile,
-    FileFault,
-    FindFile,
-    FinishFile,
-)
-from events.catalog import AnyCommand, encode
-from events.config import Connection as SourceConnection
-from events.ids import batch_job_id, place_in_batch
+from actors.file_reader import FileReader
+from actors.flight import Flight
+from actors.offers import Offers
+from actors.sources.errors import SourceError
+from actors.sources.registry import file_system, full_path
+from actors.sources.walk import walk
+from events.batch import CountJobs, FailBatch, ListFiles
+from events.batch_decisions import BatchState, FileState
+from events.catalog import AnyCommand
+from events.ids import place_in_batch
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.payloads import Payloads
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
-from events.job import ScheduleJob
+from events.sources import Connection as SourceConnection
 from events.subjects import (
     ROWS_BLOCK,
     aggregate_filter,
@@ -44,86 +36,92 @@ from events.subjects import (
     opened_subject,
     rows_block_filter,
     rows_filter,
-    rows_subject,
 )
-from rota.errors import NotFoundError, TooLargeError, UnavailableError
+from rota.errors import NotFoundError, RotaError, TooLargeError, UnavailableError
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
-from rota.protocol import ENDED_BATCH, JobDetails, Payload, Rows
+from rota.protocol import ENDED_BATCH, BatchStatus
 
 TELL_SECONDS = 0.5
-CUTS_AHEAD = 2
-SCHEDULE_BYTES = 1024 * 1024
-MAX_BYTES_IN_FLIGHT = 512 * 1024 * 1024
+PATHS_A_MESSAGE = 1000
 
 log = logging.getLogger("rota.reader")
 
 
 class Reader:
-    """Carries one batch to its end."""
+    """Carries one batch to its end.
+
+    With `leads_only` it reads no file itself: all are offered.
+    """
 
     def __init__(
-        self, connection: Connection, sources: Callable[[], dict[str, SourceConnection]], batch: str
+        self,
+        connection: Connection,
+        sources: Callable[[], dict[str, SourceConnection]],
+        batch: str,
+        offers: Offers | None = None,
+        *,
+        leads_only: bool = False,
     ) -> None:
-        self._connection = connection
         self._bus = Bus(connection)
         self._log = Log(connection)
         self._snapshots = Snapshots(connection)
         self._payloads = Payloads(connection)
         self._sources = sources
         self._batch = batch
-        self._scheduled = 0
-        self._ended = 0
-        self._some_ended = asyncio.Event()
+        self._leads_only = leads_only
         self._ended_of_block: Counter[tuple[int, int]] = Counter()
-        self._sizes: dict[tuple[int, int], int] = {}
-        """Bytes of the rows of each job that is in flight, by file and index."""
-        self._completed = False
-        self._done = (0, 0)
-        """Rows and jobs of the file that is being read, as far as they are scheduled."""
-        self._told_at = time.monotonic()
+        self._offers = offers or Offers()
+        self._sealed = False
+        self._jobs = 0
+        """All jobs of the batch, once it is known that no more will come."""
 
     async def run(self) -> None:
-        """Read and follow the batch until it has ended."""
-        state: BatchState | None
-        state, _ = await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
+        """Have the batch read, and follow it until it has ended."""
+        state = await self._state()
         if state is None:
             return
-        self._scheduled, self._ended = state.jobs, state.jobs_ended
-        self._completed = state.status == "completed"
         after = state.counted_until or await until_available(
             lambda: self._log.sequence_on(opened_subject(self._batch))
         )
+        self._see_end(state)
+        self._flight = Flight(state.details.max_jobs_in_flight, state.jobs - state.jobs_ended)
         subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
         async with self._log.follow(subjects, after=after, headers_only=True) as follower:
-            reading = asyncio.create_task(self._read_files(state), name=f"read {self._batch}")
+            reading = asyncio.create_task(self._read(state), name=f"read {self._batch}")
             try:
-                await self._follow(follower, state, reading)
+                completed = await self._follow(follower, state, reading)
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
-        if self._completed:
+        if completed:
             await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
 
-    async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> None:
-        """Count the jobs that end, until the batch and all its jobs have ended."""
+    async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> bool:
+        """Count the jobs that end, until the batch and all its jobs have ended; say whether it is completed."""
         succeeded, failed = state.succeeded, state.failed
-        over = state.status in ENDED_BATCH
-        counted, counted_at = self._ended, time.monotonic()
+        status = state.status
+        counted, counted_at = succeeded + failed, time.monotonic()
         while True:
-            all_ended = reading.done() and self._ended >= self._scheduled
-            if over and all_ended:
-                return
-            if self._ended > counted and (all_ended or time.monotonic() - counted_at >= TELL_SECONDS):
-                counted, counted_at = self._ended, time.monotonic()
+            ended = succeeded + failed
+            all_ended = self._sealed and ended >= self._jobs
+            if status in ENDED_BATCH and all_ended:
+                return status == "completed"
+            if ended > counted and (all_ended or time.monotonic() - counted_at >= TELL_SECONDS):
+                counted, counted_at = ended, time.monotonic()
                 await self._send(
                     CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
                 )
             for message in await follower.take(timeout=TELL_SECONDS):
                 _, _, kind, id_, name, *_ = message.subject.split(".")
                 if kind == "batch":
-                    over = over or name in ENDED_BATCH
-                    self._completed = self._completed or name == "completed"
+                    if name == "redriven" and status == "failed":
+                        return False  # another reader takes it from here
+                    if name in ("sealed", "failed", "completed"):
+                        status = await self._look_for_end()
+                    if status == "failed":
+                        self._offers.withdraw()
+                        reading.cancel()
                     continue
                 place = place_in_batch(id_, self._batch)
                 if place is None:
@@ -133,14 +131,12 @@ class Reader:
                 else:
                     failed += 1
                 await self._forget(*place)
-            self._ended = succeeded + failed
-            self._some_ended.set()
-            if reading.done():
+            if reading.done() and not reading.cancelled():
                 reading.result()
 
     async def _forget(self, file_index: int, index: int) -> None:
         """Note that a job has ended; remove the rows of its block when it was the last."""
-        self._sizes.pop((file_index, index), None)
+        self._flight.ended((file_index, index))
         block = (file_index, index // ROWS_BLOCK)
         self._ended_of_block[block] += 1
         if self._ended_of_block[block] == ROWS_BLOCK:
@@ -149,103 +145,83 @@ class Reader:
                 # What is left because of this goes at the end of the batch.
                 await self._payloads.remove(rows_block_filter(self._batch, *block))
 
-    async def _read_files(self, state: BatchState) -> None:
+    async def _state(self) -> BatchState | None:
+        state: BatchState | None
+        state, _ = await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
+        return state
+
+    async def _look_for_end(self) -> BatchStatus:
+        state = await self._state()
+        if state is None:
+            raise RotaError(f"The events of the batch {self._batch} are gone")
+        self._see_end(state)
+        return state.status
+
+    def _see_end(self, state: BatchState) -> None:
+        self._sealed = state.status != "reading"
+        self._jobs = state.jobs
+
+    async def _read(self, state: BatchState) -> None:
+        """Find the files, and read those that no other process takes."""
         if state.status != "reading":
             return
-        for index, file in enumerate(state.files):
-            if file.finished:
-                continue
-            try:
-                await self._read_file(state, index)
-            except BadRowError as error:
-                fault = error.fault
-            except (SourceError, NotFoundError, TooLargeError) as error:
-                fault = FileFault(str(error))
-            except Exception as error:
-                log.exception("batch %s: reading %s failed", self._batch, state.details.files[index])
-                fault = FileFault(f"{state.details.files[index]} cannot be read: {type(error).__name__}")
-            else:
-                continue
-            log.info("batch %s fails: %s", self._batch, fault.message)
-            rows, jobs = self._done
-            await self._send(FailFile(id=self._batch, file_index=index, fault=fault, rows=rows, jobs=jobs))
+        files = list(state.files)
+        if not state.listed:
+            found = await self._list(state)
+            if found is None:
+                return
+            files += found
+        unread = [index for index, file in enumerate(files) if not file.finished]
+        readers = max(1, min(state.details.max_readers, len(unread)))
+        self._flight.max_jobs = max(1, state.details.max_jobs_in_flight // readers)
+        self._offers.put(
+            unread, max_jobs=self._flight.max_jobs, others=readers if self._leads_only else readers - 1
+        )
+        if self._leads_only:
             return
+        reader = FileReader(
+            self._batch, state.details, self._sources, self._payloads, self._flight, self._send_all
+        )
+        while (index := self._offers.take()) is not None:
+            if not await reader.run(index, files[index]):
+                self._offers.withdraw()
 
-    async def _read_file(self, state: BatchState, index: int) -> None:
-        details, progress = state.details, state.files[index]
-        path = details.files[index]
-        self._done = (progress.rows, progress.jobs)
+    async def _list(self, state: BatchState) -> list[FileState] | None:
+        """Find the files in the batch's directories; None if that fails, which fails the batch."""
+        details = state.details
+        known = {file.path for file in state.files}
         source = self._sources().get(details.connection) if details.connection else None
-        if details.connection and source is None:
-            raise NotFoundError(f"The connection {details.connection} is not configured any more")
-        file = await asyncio.to_thread(SourceFile, source, path)
-        if progress.found and progress.version != file.version:
-            raise SourceError(f"{path} was changed since its reading began")
-        await self._send(FindFile(id=self._batch, file_index=index, size=file.size, file_version=file.version))
-
-        def slices() -> Iterator[list[Slice]]:
-            blocks = read(details.format, file, details.options, progress.position)
-            return cut(blocks, details.rows_per_job, rows=progress.rows, jobs=progress.jobs)
-
-        async with aclosing(ahead(slices, CUTS_AHEAD)) as cuts:
-            async for some in cuts:
-                await self._schedule(details, index, path, some)
-        await asyncio.to_thread(file.check_unchanged)
-        rows, jobs = self._done
-        await self._send(FinishFile(id=self._batch, file_index=index, rows=rows, jobs=jobs))
-
-    async def _schedule(self, details: BatchDetails, index: int, path: str, slices: list[Slice]) -> None:
-        """Schedule the jobs of a cut, no more at a time than may be in flight."""
-        while slices:
-            room = details.max_jobs_in_flight - (self._scheduled - self._ended)
-            if room <= 0 or sum(self._sizes.values()) > MAX_BYTES_IN_FLIGHT:
-                self._some_ended.clear()
-                await self._some_ended.wait()
-                continue
-            together = min(room, self._jobs_a_message(details, path))
-            some, slices = slices[:together], slices[together:]
-            bodies = [(rows_subject(self._batch, index, one.index), one.body) for one in some]
-            await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            await self._send(*[self._job(details, index, path, one) for one in some])
-            self._scheduled += len(some)
-            self._sizes.update(((index, one.index), one.body.size) for one in some)
-            last = some[-1]
-            rows, jobs = self._done = (last.first_row + last.count, last.index + 1)
-            if time.monotonic() - self._told_at >= TELL_SECONDS:
-                self._told_at = time.monotonic()
-                await self._send(
-                    AdvanceFile(id=self._batch, file_index=index, position=last.position, rows=rows, jobs=jobs)
+        try:
+            if details.connection and source is None:
+                raise NotFoundError(f"The connection {details.connection} is not configured any more")
+            paths = await asyncio.to_thread(
+                lambda: list(walk(file_system(source), full_path(source, ""), details.files, details.selection))
+            )
+            if not paths and not details.selection.allow_empty:
+                raise NotFoundError(
+                    f"There is no file at {', '.join(details.files)}; allow_empty would make it a batch without rows"
                 )
-
-    def _jobs_a_message(self, details: BatchDetails, path: str) -> int:
-        """Return how many jobs are sent together: they share a message, and each has the batch's params in it."""
-        size = len(details.params) + len(encode(details.labels)) + len(path)
-        return max(1, SCHEDULE_BYTES // size)
-
-    def _job(self, details: BatchDetails, index: int, path: str, one: Slice) -> ScheduleJob:
-        id_ = batch_job_id(self._batch, index, one.index)
-        rows = Rows(
-            batch=self._batch,
-            file=path,
-            file_index=index,
-            index=one.index,
-            first_row=one.first_row,
-            count=one.count,
-            payload=Payload(rows_subject(self._batch, index, one.index), one.body.size, one.sha256),
-        )
-        return ScheduleJob(
-            id=id_,
-            details=JobDetails(
-                spec=details.spec,
-                queue=details.queue,
-                params=details.params,
-                retry=details.retry,
-                timeout_seconds=details.timeout_seconds,
-                labels=details.labels,
-                rows=rows,
-            ),
-        )
+        except (SourceError, NotFoundError, TooLargeError) as error:
+            await self._send(FailBatch(id=self._batch, reason=str(error)))
+            return None
+        except Exception as error:
+            log.exception("batch %s: its files cannot be found", self._batch)
+            await self._send(FailBatch(id=self._batch, reason=f"The files cannot be found: {type(error).__name__}"))
+            return None
+        new = [path for path in paths if path not in known]
+        for start in range(0, max(1, len(new)), PATHS_A_MESSAGE):
+            some = tuple(new[start : start + PATHS_A_MESSAGE])
+            last = start + PATHS_A_MESSAGE >= len(new)
+            await self._send(ListFiles(id=self._batch, first=len(known) + start, paths=some, last=last))
+        return [FileState(path) for path in new]
 
     async def _send(self, *commands: AnyCommand) -> None:
-        opened = f"{self._batch}.1"
-        await until_available(lambda: self._bus.send(commands, caller="reader", causation_id=opened))
+        await self._send_all(commands)
+
+    async def _send_all(self, commands: Sequence[AnyCommand]) -> None:
+        await send_as_reader(self._bus, self._batch, commands)
+
+
+async def send_as_reader(bus: Bus, batch: str, commands: Sequence[AnyCommand]) -> None:
+    """Send commands that follow from the opening of a batch, as soon as NATS is there."""
+    await until_available(lambda: bus.send(commands, caller="reader", causation_id=f"{batch}.1"))

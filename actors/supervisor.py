@@ -35,7 +35,10 @@ class Supervisor:
         self._system = system
         self._connection = connection
         self._shards: list[Actor] = []
-        self._readers: dict[str, Actor] = {}
+        self._readers: list[Actor] = []
+        """Readers that have something to do."""
+        self._others = 0
+        """Readers that read a file of a batch that another leads."""
         self._idle: list[Actor] = []
         """Readers that have a process and no batch."""
         self._reading: set[asyncio.Task[None]] = set()
@@ -57,7 +60,7 @@ class Supervisor:
         async with pull:
             ready()
             await self._stopping.wait()
-        running = [*self._shards, *self._readers.values()]
+        running = [*self._shards, *self._readers]
         await asyncio.gather(*(actor.call("stop") for actor in running), return_exceptions=True)
         tasks = [*shards, *self._reading]
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
@@ -83,34 +86,95 @@ class Supervisor:
         batch = message.subject.split(".")[3]
         lease = asyncio.create_task(self._keep_lease(message))
         try:
-            for _ in range(MAX_DEATHS):
-                actor = self._idle.pop() if self._idle else self._spawn_reader()
-                self._readers[batch] = actor
-                done = await self._watched(actor, actor.call("run", batch))
-                del self._readers[batch]
-                if done and len(self._idle) < MAX_IDLE:
-                    self._idle.append(actor)
-                elif done:
-                    actor.end()
-                if done or self._stopping.is_set():
+            for deaths in range(MAX_DEATHS):
+                # After a death the files are read in processes of their own, so that it is known which one is deadly.
+                if await self._lead(batch, leads_only=deaths > 0) or self._stopping.is_set():
                     break
             else:
                 log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
-                await self._give_up(batch)
+                await self._give_up(batch, None)
         finally:
             lease.cancel()
             pull.free()
         with suppress(UnavailableError):
             await self._connection.send(message.reply, NAK if self._stopping.is_set() else ACK)
 
-    async def _give_up(self, batch: str) -> None:
-        """Fail the file whose reading ends its readers: the first that is not finished."""
+    async def _lead(self, batch: str, *, leads_only: bool) -> bool:
+        """Have a batch led by a reader of its own; say whether that came to its end."""
+        lead = self._reader()
+        others = asyncio.create_task(self._keep_others(batch, lead, leads_only=leads_only))
+        try:
+            return await self._work(lead, lead.call("run", batch, leads_only))
+        finally:
+            others.cancel()
+            await asyncio.wait([others])
+
+    async def _keep_others(self, batch: str, lead: Actor, *, leads_only: bool) -> None:
+        """Have files of a batch read by other readers, as the batch's own offers them and there is room."""
+        running: set[asyncio.Task[None]] = set()
+        wanted = 1
+        try:
+            while True:
+                while len(running) >= wanted:
+                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                while self._others >= self._system.processors() and not leads_only:
+                    await asyncio.sleep(AGAIN_SECONDS)
+                try:
+                    offer = await lead.call("offer")
+                except (ActorDiedError, ActorFailedError):
+                    return
+                if offer is None:
+                    return
+                file_index, max_jobs, wanted = offer
+                running.add(asyncio.create_task(self._keep_other(batch, file_index, max_jobs)))
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    async def _keep_other(self, batch: str, file_index: int, max_jobs: int) -> None:
+        """Have one file read, with as many readers as that takes."""
+        self._others += 1
+        try:
+            for _ in range(MAX_DEATHS):
+                actor = self._reader()
+                if await self._work(actor, actor.call("read", batch, file_index, max_jobs)):
+                    return
+            log.error("file %d of batch %s has ended %d readers and is given up", file_index, batch, MAX_DEATHS)
+            await self._give_up(batch, file_index)
+        finally:
+            self._others -= 1
+
+    def _reader(self) -> Actor:
+        actor = self._idle.pop() if self._idle else self._spawn_reader()
+        self._readers.append(actor)
+        return actor
+
+    async def _work(self, actor: Actor, work: Awaitable[None]) -> bool:
+        """Wait for what a reader does; say whether it came to its end. A reader that has nothing to do is kept."""
+        done = False
+        try:
+            done = await self._watched(actor, work)
+        finally:
+            self._readers.remove(actor)
+            if done and len(self._idle) < MAX_IDLE:
+                self._idle.append(actor)
+            else:
+                actor.end()
+        return done
+
+    async def _give_up(self, batch: str, file_index: int | None) -> None:
+        """Fail the file whose reading ends its readers; if it is not known, the first that is not finished."""
         state, _ = await load_state(Log(self._connection), Snapshots(self._connection), "batch", batch)
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
-        if unfinished:
-            path = state.details.files[unfinished[0]]
-            fault = FileFault(f"{path}: reading it has ended the process of its reader {MAX_DEATHS} times")
-            fail = FailFile(id=batch, file_index=unfinished[0], fault=fault, rows=0, jobs=0)
+        index = file_index if file_index is not None else next(iter(unfinished), None)
+        if index is not None and index in unfinished:
+            file = state.files[index]
+            fault = FileFault(f"{file.path}: reading it has ended the process of its reader {MAX_DEATHS} times")
+            fail = FailFile(
+                id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad
+            )
             await Bus(self._connection).send([fail], caller="supervisor", causation_id=f"{batch}.1")
 
     async def _keep_lease(self, message: Msg) -> None:

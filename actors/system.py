@@ -71,6 +71,11 @@ class System:
     def __exit__(self, *_: object) -> None:
         ray.shutdown()
 
+    def processors(self) -> int:
+        """Return how many processors the machines of the actors have."""
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call] # Ray has few types
+        return max(1, int(resources.get("CPU", 1)))
+
     def spawn(self, name: str, role: type[Any], *arguments: Any) -> Actor:
         """Start an actor: an instance of a class with async methods, in a process of its own."""
         actor = ray.remote(role).options(num_cpus=0, max_concurrency=CALLS_AT_A_TIME)

@@ -1,19 +1,19 @@
-"""The batch: a data set that is cut into jobs, loaded from files.
+"""What can be asked of a batch, a data set that is cut into jobs, and what can happen to it.
 
-    reading ─► sealed ─► completed      `failed` from either, when a file cannot be read to its end
-
-Its commands come from its reader, which may send each of them twice: they carry totals, not differences, and
+Most commands come from its readers, which may send each of them twice: they carry totals, not differences, and
 one that says nothing new has no effect.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, assert_never
+from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
-from msgspec.structs import replace
 
-from events.base import Aggregate, Command, Event, UnknownAggregateError
-from rota.protocol import ENDED_BATCH, BatchStatus, CsvOptions, Name, RetryPolicy
+from events.base import Command, Event
+from rota.options import BadRows, Compression, Selection
+from rota.protocol import Name, RetryPolicy
+
+GLOB = frozenset("*?[")
+"""The characters that make an entry of a batch's files a glob."""
 
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 """What a command counts or numbers: -1 would be the last file of a batch, and views keep no larger numbers."""
@@ -25,36 +25,58 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     spec: Name
     queue: Name
     files: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Paths below the connection, or URLs; one that ends with `/` is a directory, one with `*`, `?` or `[` a glob."""
     rows_per_job: Annotated[int, Meta(ge=1)]
     max_jobs_in_flight: Annotated[int, Meta(ge=1)]
     params: Raw
     """A MessagePack map, the same for all jobs."""
     connection: str | None = None
-    format: str = "csv"
-    options: CsvOptions = CsvOptions()
+    format: str | None = "csv"
+    """None: found out for each file."""
+    options: dict[str, Any] = {}
+    """Options of the format; without a format, options by the names of formats."""
     retry: RetryPolicy = RetryPolicy()
     timeout_seconds: float | None = None
     labels: dict[str, str] = {}
+    compression: Compression | None = None
+    """None: found out for each file."""
+    selection: Selection = Selection()
+    bad_rows: BadRows = "fail"
+    max_readers: Annotated[int, Meta(ge=1)] = 1
+    """Files that are read at a time."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether the files must be looked for: an entry is a directory or a glob."""
+        return any(path.endswith("/") or GLOB & set(path) for path in self.files)
 
 
 class Position(Struct, frozen=True):
-    """Where in a file reading can go on: row number `row` (from 0) begins at byte `offset`, in line `line`."""
+    """Where in a file reading can go on: before row number `row` (from 0; bad rows do not count).
+
+    `offset` is its byte in the decompressed file, `line` its line from 1, and `part` the row group, sheet or other
+    piece of the file, from 0, that `offset` may then count within: each format uses what it needs. `bad` is how many bad
+    rows stand before.
+    """
 
     offset: int = 0
     row: int = 0
     line: int = 1
+    part: int = 0
+    bad: int = 0
 
 
 class FileFault(Struct, frozen=True, omit_defaults=True):
-    """Why a file could not be read, and where: `message` says it all, with the file's path.
+    """Why a file or a row could not be read, and where: `message` says it all, with the file's path.
 
-    `line` counts from 1, `text` is what stands there.
+    `line` counts from 1, `text` is what stands there, `row` is how many rows that could be read stand before.
     """
 
     message: str
     line: int | None = None
     column: str | None = None
     text: str | None = None
+    row: int | None = None
 
 
 # Commands
@@ -66,12 +88,22 @@ class OpenBatch(Command, frozen=True, kw_only=True, tag="batch.open"):
     details: BatchDetails
 
 
+class ListFiles(Command, frozen=True, kw_only=True, tag="batch.list_files"):
+    """These files were found, the first of them with the number `first`; `last` if there are no more."""
+
+    first: Count
+    paths: tuple[str, ...]
+    last: bool
+
+
 class FindFile(Command, frozen=True, kw_only=True, tag="batch.find_file"):
-    """A file was found in this version (its ETag, or time of change)."""
+    """A file was found in this version (its ETag, or time of change), and is of this format."""
 
     file_index: Count
     size: Count | None
     file_version: str | None
+    format: str = "csv"
+    compression: Compression = "none"
 
 
 class AdvanceFile(Command, frozen=True, kw_only=True, tag="batch.advance"):
@@ -81,14 +113,25 @@ class AdvanceFile(Command, frozen=True, kw_only=True, tag="batch.advance"):
     position: Position
     rows: Count
     jobs: Count
+    columns: bytes | None = None
+    """An Arrow schema, as an IPC message: the columns that were known at the position or later, if they are others."""
+
+
+class QuarantineRows(Command, frozen=True, kw_only=True, tag="batch.quarantine_rows"):
+    """These rows of the file cannot be read; before the first of them there were so many bad ones."""
+
+    file_index: Count
+    bad_before: Count
+    faults: tuple[FileFault, ...]
 
 
 class FinishFile(Command, frozen=True, kw_only=True, tag="batch.finish_file"):
-    """The file was read to its end, and all its jobs are scheduled."""
+    """The file was read to its end, and all its jobs are scheduled; so many rows could not be read."""
 
     file_index: Count
     rows: Count
     jobs: Count
+    bad: Count = 0
 
 
 class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
@@ -98,6 +141,22 @@ class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
     fault: FileFault
     rows: Count
     jobs: Count
+    bad: Count = 0
+
+
+class FailBatch(Command, frozen=True, kw_only=True, tag="batch.fail"):
+    """The files of the batch cannot be found."""
+
+    reason: str
+
+
+class RedriveBatch(Command, frozen=True, kw_only=True, tag="batch.redrive"):
+    """Let the reading of a failed batch go on where it stopped, maybe in another way."""
+
+    format: str | None = None
+    """None: as before, and the options, too."""
+    options: dict[str, Any] | None = None
+    bad_rows: BadRows | None = None
 
 
 class CountJobs(Command, frozen=True, kw_only=True, tag="batch.count_jobs"):
@@ -108,7 +167,18 @@ class CountJobs(Command, frozen=True, kw_only=True, tag="batch.count_jobs"):
     failed: Count
 
 
-BatchCommand = OpenBatch | FindFile | AdvanceFile | FinishFile | FailFile | CountJobs
+BatchCommand = (
+    OpenBatch
+    | ListFiles
+    | FindFile
+    | AdvanceFile
+    | QuarantineRows
+    | FinishFile
+    | FailFile
+    | FailBatch
+    | RedriveBatch
+    | CountJobs
+)
 
 # Events
 
@@ -119,12 +189,22 @@ class BatchOpened(Event, frozen=True, kw_only=True, tag="batch.opened"):
     details: BatchDetails
 
 
+class FilesListed(Event, frozen=True, kw_only=True, tag="batch.files_listed"):
+    """Files were found in the batch's directories; `last` if there are no more."""
+
+    first: int
+    paths: tuple[str, ...]
+    last: bool
+
+
 class FileFound(Event, frozen=True, kw_only=True, tag="batch.file_found"):
-    """Reading of a file begins."""
+    """Reading of a file begins, or begins again after the batch had failed."""
 
     file_index: int
     size: int | None
     file_version: str | None
+    format: str = "csv"
+    compression: Compression = "none"
 
 
 class BatchAdvanced(Event, frozen=True, kw_only=True, tag="batch.advanced"):
@@ -134,14 +214,25 @@ class BatchAdvanced(Event, frozen=True, kw_only=True, tag="batch.advanced"):
     position: Position
     rows: int
     jobs: int
+    columns: bytes | None = None
+    """An Arrow schema, as an IPC message, if it is another one than before."""
+
+
+class RowsQuarantined(Event, frozen=True, kw_only=True, tag="batch.rows_quarantined"):
+    """Rows of a file cannot be read and are left out; so many bad ones were before them."""
+
+    file_index: int
+    bad_before: int
+    faults: tuple[FileFault, ...]
 
 
 class FileFinished(Event, frozen=True, kw_only=True, tag="batch.file_finished"):
-    """A file was read to its end."""
+    """A file was read to its end; so many of its rows could not be read."""
 
     file_index: int
     rows: int
     jobs: int
+    bad: int = 0
 
 
 class FileFailed(Event, frozen=True, kw_only=True, tag="batch.file_failed"):
@@ -151,6 +242,7 @@ class FileFailed(Event, frozen=True, kw_only=True, tag="batch.file_failed"):
     fault: FileFault
     rows: int
     jobs: int
+    bad: int = 0
 
 
 class BatchSealed(Event, frozen=True, kw_only=True, tag="batch.sealed"):
@@ -176,190 +268,30 @@ class BatchCompleted(Event, frozen=True, kw_only=True, tag="batch.completed"):
 
 
 class BatchFailed(Event, frozen=True, kw_only=True, tag="batch.failed"):
-    """A file could not be read to its end."""
+    """A file could not be read to its end, or the files not be found."""
 
     reason: str
 
 
+class BatchRedriven(Event, frozen=True, kw_only=True, tag="batch.redriven"):
+    """The reading of the failed batch goes on; what is None stays as it was."""
+
+    format: str | None = None
+    options: dict[str, Any] | None = None
+    bad_rows: BadRows | None = None
+
+
 BatchEvent = (
     BatchOpened
+    | FilesListed
     | FileFound
     | BatchAdvanced
+    | RowsQuarantined
     | FileFinished
     | FileFailed
     | BatchSealed
     | JobsCounted
     | BatchCompleted
     | BatchFailed
+    | BatchRedriven
 )
-
-
-class FileState(Struct, frozen=True):
-    """How far a file has been read."""
-
-    version: str | None = None
-    found: bool = False
-    position: Position = Position()
-    rows: int = 0
-    jobs: int = 0
-    finished: bool = False
-
-
-class BatchState(Struct, frozen=True):
-    """What later decisions, and a reader that takes over, need."""
-
-    version: int
-    status: BatchStatus
-    details: BatchDetails
-    files: tuple[FileState, ...]
-    counted_until: int = 0
-    """Sequence in the log up to which the ends of jobs are counted."""
-    succeeded: int = 0
-    failed: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Rows that are in jobs."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def jobs(self) -> int:
-        """Jobs that are scheduled."""
-        return sum(file.jobs for file in self.files)
-
-    @property
-    def jobs_ended(self) -> int:
-        """Jobs that were counted as ended."""
-        return self.succeeded + self.failed
-
-
-def decide(state: BatchState | None, command: BatchCommand, now: datetime) -> list[Event]:
-    """Return what follows from the command; nothing if it says nothing new."""
-    if isinstance(command, OpenBatch):
-        opened = BatchOpened(originator_id=command.id, originator_version=1, at=now, details=command.details)
-        return [] if state else [opened]
-    if state is None:
-        raise UnknownAggregateError(f"There is no batch {command.id}", batch=command.id)
-    if state.status in ENDED_BATCH:
-        return []
-    events: list[Event] = list(_step(state, command, now))
-    for event in events:
-        state = evolve(state, event)  # type: ignore[arg-type] # list[Event] is wider than the union
-    return events + _consequences(state, command.id, now)
-
-
-def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
-    """Return the state after the event."""
-    if isinstance(event, BatchOpened):
-        files = tuple(FileState() for _ in event.details.files)
-        return BatchState(event.originator_version, "reading", event.details, files)
-    if state is None:
-        raise ValueError(f"The history of batch {event.originator_id} does not begin with its opening")
-    state = replace(state, version=event.originator_version)
-    match event:
-        case FileFound():
-            return _with_file(state, event.file_index, found=True, version=event.file_version)
-        case BatchAdvanced():
-            return _with_file(state, event.file_index, position=event.position, rows=event.rows, jobs=event.jobs)
-        case FileFinished():
-            return _with_file(state, event.file_index, finished=True, rows=event.rows, jobs=event.jobs)
-        case FileFailed():
-            return _with_file(state, event.file_index, rows=event.rows, jobs=event.jobs)
-        case BatchSealed():
-            return replace(state, status="sealed")
-        case JobsCounted():
-            return replace(state, counted_until=event.until, succeeded=event.succeeded, failed=event.failed)
-        case BatchCompleted():
-            return replace(state, status="completed")
-        case BatchFailed():
-            return replace(state, status="failed")
-        case _:
-            assert_never(event)
-
-
-def _weigh(state: BatchState) -> int:
-    return len(state.details.params) + sum(map(len, state.details.files))
-
-
-BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100)
-
-
-def _step(
-    state: BatchState, command: FindFile | AdvanceFile | FinishFile | FailFile | CountJobs, now: datetime
-) -> list[Event]:
-    """Return the event that the command asks for, unless the state has it already."""
-    facts: dict[str, Any] = {"originator_id": command.id, "originator_version": state.version + 1, "at": now}
-    if isinstance(command, CountJobs):
-        if command.until <= state.counted_until:
-            return []
-        return [JobsCounted(until=command.until, succeeded=command.succeeded, failed=command.failed, **facts)]
-    index = command.file_index
-    file = state.files[index]
-    if file.finished:
-        return []
-    match command:
-        case FindFile():
-            if file.found:
-                return []
-            return [FileFound(file_index=index, size=command.size, file_version=command.file_version, **facts)]
-        case AdvanceFile():
-            if command.jobs <= file.jobs:
-                return []
-            return [
-                BatchAdvanced(
-                    file_index=index,
-                    position=command.position,
-                    rows=command.rows,
-                    jobs=command.jobs,
-                    **facts,
-                )
-            ]
-        case FinishFile():
-            return [FileFinished(file_index=index, rows=command.rows, jobs=command.jobs, **facts)]
-        case FailFile():
-            failed = BatchFailed(
-                originator_id=command.id,
-                originator_version=state.version + 2,
-                at=now,
-                reason=command.fault.message,
-            )
-            return [
-                FileFailed(
-                    file_index=index,
-                    fault=command.fault,
-                    rows=max(command.rows, file.rows),
-                    jobs=max(command.jobs, file.jobs),
-                    **facts,
-                ),
-                failed,
-            ]
-        case _:
-            assert_never(command)
-
-
-def _consequences(state: BatchState, id_: str, now: datetime) -> list[Event]:
-    """Seal the batch after its last file, complete it after its last job."""
-    events: list[Event] = []
-    version = state.version + 1
-    status = state.status
-    if status == "reading" and all(file.finished for file in state.files):
-        events.append(
-            BatchSealed(originator_id=id_, originator_version=version, at=now, rows=state.rows, jobs=state.jobs)
-        )
-        status, version = "sealed", version + 1
-    if status == "sealed" and state.jobs_ended >= state.jobs:
-        events.append(
-            BatchCompleted(
-                originator_id=id_,
-                originator_version=version,
-                at=now,
-                succeeded=state.succeeded,
-                failed=state.failed,
-            )
-        )
-    return events
-
-
-def _with_file(state: BatchState, index: int, **changes: object) -> BatchState:
-    file = replace(state.files[index], **changes)
-    return replace(state, files=(*state.files[:index], file, *state.files[index + 1 :]))

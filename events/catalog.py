@@ -7,7 +7,8 @@ from typing import Any, get_args
 import msgspec
 
 from events.base import Aggregate, Event, Kind
-from events.batch import BATCH, BatchCommand, BatchEvent
+from events.batch import BatchCommand, BatchEvent
+from events.batch_decisions import BATCH
 from events.job import JOB, JobCommand, JobEvent
 from events.log import LOG, LogEvent
 from events.spec import SPEC, SpecCommand, SpecEvent

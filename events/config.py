@@ -3,11 +3,12 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from events.sources import Connection, connection
 from events.subjects import PARTITIONS
 from rota.errors import InvalidRequestError
 from rota.protocol import Name
@@ -18,22 +19,6 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Days = Annotated[float, Meta(ge=0)]
 """How long something is kept; 0 means for ever."""
-
-
-class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A place where files lie, with what is needed to read them; requests know only its name."""
-
-    kind: Literal["http", "s3"]
-    root: str = ""
-    """Prefix of all paths: a bucket, or a URL."""
-    endpoint: str | None = None
-    """Address of an S3-compatible server; AWS if it is left out."""
-    key: str | None = None
-    secret: str | None = None
-    region: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Connection({self.kind}, {self.root or self.endpoint})"
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -89,6 +74,13 @@ class Config(Struct, frozen=True, kw_only=True):
         if not path.exists():
             return {}
         try:
-            return msgspec.convert(tomllib.loads(path.read_text()), dict[Name, Connection])
+            tables = msgspec.convert(tomllib.loads(path.read_text()), dict[Name, dict[str, Any]])
         except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
             raise InvalidRequestError(f"{path}: {error}") from None
+        found = {}
+        for name, settings in tables.items():
+            try:
+                found[name] = connection(settings)
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"{path}: [{name}] {error}") from None
+        return found

@@ -4,7 +4,7 @@ rota.command.<kind>.<group>.<verb>          the server puts the partition betwee
 rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spec; ended jobs of a batch its id
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
-rota.payload.<batch>.<file>.<block>.<index>   rows of a job
+rota.payload.<batch>.<file>.<block>.<index>.<digest>   rows of a job
 rota.result.<job id>                        a large result
 rota.timer.<kind>.<id>:<attempt>
 rota.snapshot.<kind>.<id>
@@ -78,19 +78,22 @@ def work_of(job: str) -> str:
     return f"rota.work.*.*.*.{job}"
 
 
-def rows_subject(batch: str, file_index: int, index: int) -> str:
-    """Return where the rows of a batch's job are kept."""
-    return f"rota.payload.{batch}.{file_index}.{index // ROWS_BLOCK}.{index}"
+def rows_subject(batch: str, file_index: int, index: int, sha256: str) -> str:
+    """Return where the rows of a batch's job are kept.
+
+    The digest keeps rows that are made again from replacing others that their job has been told of.
+    """
+    return f"rota.payload.{batch}.{file_index}.{index // ROWS_BLOCK}.{index}.{sha256[:16]}"
 
 
 def rows_block_filter(batch: str, file_index: int, block: int) -> str:
     """Return what matches the rows of ROWS_BLOCK neighbouring jobs, so that they can be removed together."""
-    return f"rota.payload.{batch}.{file_index}.{block}.*"
+    return f"rota.payload.{batch}.{file_index}.{block}.>"
 
 
 def rows_filter(batch: str) -> str:
     """Return what matches the rows of all of a batch's jobs."""
-    return f"rota.payload.{batch}.*.*.*"
+    return f"rota.payload.{batch}.>"
 
 
 def timer_subject(command: ReleaseJob) -> str:

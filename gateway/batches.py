@@ -1,4 +1,4 @@
-"""Batches over HTTP: open, look."""
+"""Batches over HTTP: open, look, redrive."""
 
 from aiohttp import web
 
@@ -8,8 +8,8 @@ from gateway.callers import http_asker
 from gateway.edge import edge_of
 from gateway.history import answer_events
 from gateway.lookup import ID, find_batch
-from gateway.operations import open_batch
-from rota.protocol import BatchRequest, BatchResponse
+from gateway.operations import open_batch, redrive_batch
+from rota.protocol import BatchRequest, BatchResponse, RedriveRequest
 
 routes = web.RouteTableDef()
 
@@ -26,6 +26,15 @@ async def post_batch(request: web.Request) -> web.Response:
 async def get_batch(request: web.Request) -> web.Response:
     """Answer a batch's view; an id that was given out is always known."""
     return answer(await find_batch(edge_of(request), request.match_info["id"]))
+
+
+@routes.post(f"/batches/{ID}/redrive")
+async def post_redrive(request: web.Request) -> web.Response:
+    """Let the reading of a failed batch go on where it stopped."""
+    body = await read_body(request)
+    asked = decode(body, RedriveRequest) if body else RedriveRequest()
+    response = await redrive_batch(edge_of(request), request.match_info["id"], asked, http_asker(request))
+    return answer(response, 200 if response.status == "done" else 202)
 
 
 @routes.get(f"/batches/{ID}/events")

@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
 from events.batch import BatchDetails, OpenBatch
-from events.config import Connection
+from events.formats import Format, formats
 from events.ids import keyed_group, member
 from events.job import ScheduleJob
+from events.sources import Connection
 from gateway.problems import Faults
 from gateway.schemas import Schemas
 from rota.jetstream import MAX_BATCH
@@ -90,6 +91,7 @@ def batch_command(
     """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong."""
     faults = Faults()
     _check_files(request, connections, faults)
+    check_options(request.format, request.options, faults)
     spec = specs.found.get(request.spec)
     if spec is None:
         faults.add("#/spec", unknown("spec", request.spec, specs.names))
@@ -109,9 +111,34 @@ def batch_command(
         retry=_or(request.retry, spec.retry),
         timeout_seconds=_or(request.timeout_seconds, spec.timeout_seconds),
         labels=request.labels,
+        compression=request.compression,
+        selection=request.selection,
+        bad_rows=request.bad_rows,
+        max_readers=request.max_readers,
     )
     faults.check()
     return OpenBatch(id=id_, details=details)
+
+
+def check_options(format_: str | None, options: Mapping[str, Any], faults: Faults) -> None:
+    """Note what is wrong with the format and the options of a request: those of the format, or by formats' names."""
+    known = formats()
+    if format_ is not None:
+        if format_ in known:
+            _check_options_of(known[format_], options, "#/options", faults)
+        else:
+            faults.add("#/format", f"{unknown('format', format_, list(known))} The formats are {', '.join(sorted(known))}")
+        return
+    for name, some in options.items():
+        if name not in known:
+            faults.add(
+                f"#/options/{name}",
+                f"{name} is no format. Name the `format` that the options belong to, or give them by the names of formats",
+            )
+        elif not isinstance(some, Mapping):
+            faults.add(f"#/options/{name}", "The options of a format are an object")
+        else:
+            _check_options_of(known[name], some, f"#/options/{name}", faults)
 
 
 def unknown(what: str, name: str, names: Sequence[str]) -> str:
@@ -142,6 +169,14 @@ def _packed(
             "Put the data where the worker can read it, and its address into the params",
         )
     return Raw(packed)
+
+
+def _check_options_of(format_: Format, options: Mapping[str, Any], place: str, faults: Faults) -> None:
+    try:
+        msgspec.convert(options, format_.options)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        faults.add(place + path.rstrip("`").replace("[...]", "").replace(".", "/"), message)
 
 
 def _check_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:

@@ -96,8 +96,9 @@ class Views:
         with transaction(self._connection, "DEFERRED"):
             found = self._read("SELECT * FROM batches WHERE id = ?", id_)
             files = self._read("SELECT * FROM batch_files WHERE batch = ? ORDER BY file_index", id_)
+            found_paths = self._read("SELECT paths FROM batch_paths WHERE batch = ? ORDER BY first", id_)
             counts = self._read("SELECT status, count FROM batch_jobs WHERE batch = ? AND count > 0", id_)
-        return _batch(found[0], files, counts) if found else None
+        return _batch(found[0], found_paths, files, counts) if found else None
 
     def batches(
         self, *, status: BatchStatus | None = None, spec: str | None = None, limit: int = 50
@@ -180,16 +181,20 @@ def _job(row: sqlite3.Row) -> JobView:
     )
 
 
-def _batch(row: sqlite3.Row, files: list[sqlite3.Row], counts: list[sqlite3.Row]) -> BatchView:
-    paths = unpack(row["paths"], type=list[str])
+def _batch(
+    row: sqlite3.Row, found_paths: list[sqlite3.Row], files: list[sqlite3.Row], counts: list[sqlite3.Row]
+) -> BatchView:
+    paths = [path for some in (row, *found_paths) for path in unpack(some["paths"], type=list[str])]
     jobs = {count["status"]: count["count"] for count in counts}
     shown = [
         FileView(
             path=paths[file["file_index"]],
             status=file["status"],
             size=file["size"],
+            format=file["format"],
             rows=file["rows"] or 0,
             jobs=file["jobs"] or 0,
+            bad_rows=file["bad"] or 0,
             error=file["error"],
         )
         for file in files

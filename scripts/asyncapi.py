@@ -34,10 +34,14 @@ WIDTH = 116
 SENDERS: dict[str, str] = {
     "batch.advance": "reader",
     "batch.count_jobs": "reader",
+    "batch.fail": "reader",
     "batch.fail_file": "reader",
     "batch.find_file": "reader",
     "batch.finish_file": "reader",
+    "batch.list_files": "reader",
     "batch.open": "anybody",
+    "batch.quarantine_rows": "reader",
+    "batch.redrive": "anybody",
     "job.cancel": "anybody",
     "job.fail": "worker",
     "job.progress": "worker",
@@ -129,7 +133,7 @@ def _streams() -> Tree:
         "statusQueued": _channel("rota.status.job.{id}.queued.{queue}.{priority}.{spec}", queued),
         "statusEnded": _channel("rota.status.job.{id}.{name}.{batch}", ended),
         "work": _channel("rota.work.{queue}.{priority}.{spec}.{id}", queued, topology.WORK),
-        "rows": _channel("rota.payload.{batch}.{file}.{block}.{index}", {"arrow": kept}, topology.PAYLOADS),
+        "rows": _channel("rota.payload.{batch}.{file}.{block}.{index}.{digest}", {"arrow": kept}, topology.PAYLOADS),
         "result": _channel(
             "rota.result.{id}", {"result": {"$ref": "#/components/messages/result"}}, topology.RESULTS
         ),
@@ -267,6 +271,7 @@ _PARAMETERS = {
     "group": "The id up to its first `-`.",
     "id": "The id of the job or batch, or the name of the spec.",
     "index": "The number of the job in the file, from 0.",
+    "digest": "The first 16 digits of the SHA-256 of the rows.",
     "kind": "`batch`, `job` or `spec`; of events also `log`.",
     "name": "The event's type without its kind.",
     "priority": "`normal`.",

@@ -1,51 +1,68 @@
-"""A file of a source: what is known of it, and its bytes from any offset on."""
+"""A file of a source: what is known of it, and its bytes in order or from anywhere."""
 
 import logging
 import queue
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from http import HTTPStatus
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import Any, BinaryIO, TypeVar
 
-from aiohttp import ClientError
+from actors.formats.input import GRID_BYTES
+from actors.sources.errors import ChangedError, MomentaryError, SourceError, translated
+from actors.sources.registry import file_system, full_path, shown_path
+from events.sources import Connection
+from rota.errors import TooLargeError
+from rota.options import Compression
 
-from actors.sources.registry import file_system, full_path
-from events.config import Connection
-from rota.errors import NotFoundError, RotaError
-
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = GRID_BYTES
 CHUNKS_AHEAD = 2
-TRIES = 4
+TRIES = 5
+"""In a row without a byte."""
 TRY_AGAIN_SECONDS = 0.5
+"""Before the second try; twice as long before each that follows."""
+RETRY_AFTER_SECONDS = 30
+"""The longest that a server may make a reader wait before it tries again."""
+SPOOL_BYTES = 16 * 1024 * 1024 * 1024
+"""The largest file that is kept on disk because its server only gives it as a whole."""
+VERSION_FIELDS = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime")
 
 log = logging.getLogger("rota.source")
 
-
-class SourceError(RotaError):
-    """A file cannot be read; the text says why, without secrets."""
+T = TypeVar("T")
 
 
 class SourceFile:
-    """A file somewhere. Its methods block: call them from a thread."""
+    """A file somewhere. Its methods block: call them from threads, and `close` when it is not needed any more.
+
+    All bytes are of one version: reading on after the file was changed is a ChangedError, as far as the server
+    gives a sign of it.
+    """
 
     def __init__(self, connection: Connection | None, path: str) -> None:
-        self.path = path
+        self.path = shown_path(connection, path)
         self._full_path = full_path(connection, path)
         self._file_system = file_system(connection)
-        info = _trying(path, lambda: self._file_system.info(self._full_path))
+        self._lock = threading.Lock()
+        self._opened: BinaryIO | None = None
+        self._spool: BinaryIO | None = None
+        self._closed = False
+        info = self._info()
+        if info["type"] == "directory":
+            raise SourceError(f"{self.path} is a directory")
         self.size: int | None = info.get("size")
         self.version = _version(info)
-        self._ranges = self.size is not None and self._serves_ranges()
+        self.media_type: str | None = info.get("mimetype") or info.get("ContentType")
+        self.compression: Compression | None = info.get("compression")
+        """What the server has compressed the bytes with, as they are given here; None if it says nothing."""
 
     def check_unchanged(self) -> None:
-        """Raise SourceError if the file is another one by now."""
-        info = _trying(self.path, lambda: self._file_system.info(self._full_path))
-        if _version(info) != self.version:
-            raise SourceError(f"{self.path} was changed while it was read")
+        """Raise ChangedError if the file is another one by now."""
+        self._check(self._info())
 
     def chunks(self, offset: int = 0) -> Generator[bytes, None, None]:
-        """Yield the file's bytes from an offset on; a thread reads ahead."""
+        """Yield the file's bytes from an offset on, cut at the multiples of CHUNK_BYTES; a thread reads ahead."""
         ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
         closed = threading.Event()
 
@@ -60,7 +77,7 @@ class SourceFile:
 
         def read() -> None:
             try:
-                for chunk in self._ranged(offset) if self._ranges else self._streamed(offset):
+                for chunk in self._chunks(offset):
                     if not put(chunk):
                         return
             except BaseException as error:  # noqa: BLE001 - it is raised again in the reading thread
@@ -77,86 +94,122 @@ class SourceFile:
         finally:
             closed.set()
 
-    def _serves_ranges(self) -> bool:
-        """Say whether reading can begin anywhere; some HTTP servers only send whole files."""
-        if not self.size or self.size < CHUNK_BYTES:
-            return False
-        try:
-            with self._file_system.open(self._full_path, block_size=CHUNK_BYTES, cache_type="none") as stream:
-                stream.seek(1)
-                return len(stream.read(1)) == 1
-        except ValueError:
-            return False
-        except Exception as error:
-            raise _translated(self.path, error) from error
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes from anywhere; fewer only at the end of the file.
 
-    def _ranged(self, offset: int) -> Iterator[bytes]:
-        size = self.size or 0
-        with _trying(
-            self.path, lambda: self._file_system.open(self._full_path, block_size=CHUNK_BYTES, cache_type="none")
-        ) as stream:
-            while offset < size:
+        A server that gives its files only as a whole is asked once: the file is kept on disk until `close`.
+        """
+        with self._lock:
+            if self._spool is None and self._trying(self._open).seekable():
+                return self._read(offset, size)
+            if self._spool is None:
+                self._spool = self._spooled()
+            self._spool.seek(offset)
+            return self._spool.read(size)
 
-                def fetch(start: int = offset) -> bytes:
-                    stream.seek(start)
-                    chunk: bytes = stream.read(min(CHUNK_BYTES, size - start))
-                    return chunk
+    def close(self) -> None:
+        """Let go of connections and disk space."""
+        with self._lock:
+            self._closed = True
+            self._forget()
+            if self._spool:
+                self._spool.close()
+                self._spool = None
 
-                chunk = _trying(self.path, fetch)
-                if not chunk:
-                    raise SourceError(f"{self.path} ended at byte {offset}; it should have {size}")
+    def _info(self) -> dict[str, Any]:
+        return self._trying(lambda: self._file_system.info(self._full_path))
+
+    def _check(self, info: dict[str, Any]) -> None:
+        if _version(info) != self.version or (self.size is not None and info.get("size") not in (None, self.size)):
+            raise ChangedError(f"{self.path} was changed while it was read")
+
+    def _chunks(self, offset: int) -> Iterator[bytes]:
+        while self.size is None or offset < self.size:
+            wanted = CHUNK_BYTES - offset % CHUNK_BYTES
+            with self._lock:
+                chunk = self._read(offset, wanted)
+            if chunk:
                 yield chunk
-                offset += len(chunk)
+            offset += len(chunk)
+            if len(chunk) < wanted:
+                return
 
-    def _streamed(self, offset: int) -> Iterator[bytes]:
-        with _trying(self.path, lambda: self._file_system.open(self._full_path, block_size=0)) as stream:
-            skip, position = offset, 0
-            while chunk := _once(self.path, lambda: stream.read(CHUNK_BYTES)):
-                position += len(chunk)
-                if skip < len(chunk):
-                    yield chunk[skip:]
-                skip = max(0, skip - len(chunk))
-            if self.size is not None and position != self.size:
-                raise SourceError(f"{self.path} ended at byte {position}; it should have {self.size}")
+    def _spooled(self) -> BinaryIO:
+        with ExitStack() as stack:
+            spool: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
+            offset = 0
+            while chunk := self._read(offset, CHUNK_BYTES):
+                offset += len(chunk)
+                if offset > SPOOL_BYTES:
+                    raise TooLargeError(
+                        f"{self.path} is larger than {SPOOL_BYTES} bytes, and its server gives it only as a whole; "
+                        "its format has to be read here and there"
+                    )
+                spool.write(chunk)
+            stack.pop_all()  # close() closes it
+        return spool
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """Return the bytes at an offset; fewer only at the end."""
+        if self.size is not None:
+            size = max(0, min(size, self.size - offset))
+        pieces: list[bytes] = []
+        end = offset + size
+        while offset < end:
+            piece = self._trying(lambda offset=offset: self._piece(offset, end - offset))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            if not piece and self.size is not None:
+                raise SourceError(f"{self.path} ended at byte {offset}; it should have {self.size}")
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, offset: int, size: int) -> bytes:
+        opened = self._open()
+        try:
+            opened.seek(offset)
+            return opened.read(size)
+        except MomentaryError:
+            raise  # the file knows how to go on
+        except Exception:
+            self._forget()
+            raise
+
+    def _open(self) -> BinaryIO:
+        if self._opened is None:
+            if self._closed:
+                raise SourceError(f"{self.path} is not read any more")
+            self._opened = self._file_system.open(self._full_path, "rb", block_size=CHUNK_BYTES, cache_type="none")
+            # What was opened may be newer than what was found.
+            self._check(getattr(self._opened, "details", None) or self._file_system.info(self._full_path))
+        return self._opened
+
+    def _forget(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened:
+            with suppress(Exception):
+                opened.close()
+
+    def _trying(self, attempt: Callable[[], T]) -> T:
+        """Do something that may fail for a moment, a few times."""
+        pause = TRY_AGAIN_SECONDS
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return attempt()
+            except Exception as error:  # noqa: BLE001 - each file system has its own
+                known = translated(self.path, error)
+                if not isinstance(known, MomentaryError) or not tries_left:
+                    # Foreign texts may have secrets, which a chain of errors would show.
+                    raise known from None
+            log.warning("%s; trying again", known)
+            time.sleep(max(pause, min(known.retry_after_seconds or 0, RETRY_AFTER_SECONDS)))
+            pause *= 2
+        raise AssertionError
 
 
 def _version(info: dict[str, Any]) -> str | None:
-    for name in ("ETag", "etag", "LastModified", "last_modified", "mtime"):
+    for name in VERSION_FIELDS:
         if info.get(name):
-            return str(info[name]).strip('"')
+            return str(info[name]).removeprefix("W/").strip('"')
     return str(info["size"]) if info.get("size") is not None else None
-
-
-def _trying(path: str, attempt: Callable[[], Any]) -> Any:
-    """Do something that may fail for a moment, a few times."""
-    for tries_left in range(TRIES - 1, 0, -1):
-        try:
-            return _once(path, attempt)
-        except SourceError as error:
-            log.warning("%s; trying again", error)
-            time.sleep(TRY_AGAIN_SECONDS * (TRIES - tries_left))
-    return _once(path, attempt)
-
-
-def _once(path: str, attempt: Callable[[], Any]) -> Any:
-    try:
-        return attempt()
-    except Exception as error:
-        raise _translated(path, error) from error
-
-
-def _translated(path: str, error: Exception) -> RotaError:
-    """Turn what a file system raises into NotFoundError or SourceError, whose texts have no secrets."""
-    if isinstance(error, RotaError):
-        return error
-    # fsspec says "not found" of whatever befalls an HTTP request; its cause knows better.
-    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
-    status = getattr(cause or error, "status", None)
-    if isinstance(error, PermissionError) or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return NotFoundError(f"{path} may not be read with this connection")
-    if isinstance(cause, ClientError | TimeoutError) and status not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        error = cause
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"{path} is not there")
-    # Every file system has its own tree of errors, and the texts of some have URLs with secrets.
-    return SourceError(f"{path} cannot be read: {type(error).__name__}" + (f" (status {status})" if status else ""))

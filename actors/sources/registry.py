@@ -1,54 +1,63 @@
-"""Kinds of connections, and the file systems that they stand for."""
+"""Opens places where files lie, each by the module of its kind.
+
+A source is a module, imported when it is used, with a function
+
+    file_system(connection: <its settings>) -> fsspec.AbstractFileSystem
+
+whose file systems are only read from, and of which these methods are called, from any thread and from several
+at a time:
+
+- `info(path)`: `name`, `type` (`file`, `directory`, or `other`), `size` in bytes or None, and what tells one
+  version of a file from the next: `ETag`, or the time of its last change (`LastModified`, `mtime`). If they are
+  known, also `mimetype`, and `compression` if the server adds it to the file.
+- `ls(path, detail=True)`: the same of each thing in a directory, as far as the listing tells it; `name` is the
+  full path, without a slash at its end. Nothing but what lies in the directory, whatever the server says.
+- `open(path, "rb", block_size=..., cache_type="none")`: a file with `seek`, `read` and `close`, used by one
+  thread at a time. `read` may give fewer bytes than asked, and none at the end only. Reads one after the other
+  should be fast, those elsewhere should fetch what they ask for. `seekable()` is false if reading elsewhere is
+  reading from the start. A read that notices that the file is not the one that was opened raises ChangedError.
+  `details`, if the file has it, is what `info` would have said when it was opened.
+
+What is not there is FileNotFoundError, what may not be read PermissionError. Other errors may be of any class:
+they are taken for momentary, and the file is opened again, unless they are a SourceError, which is final, or a
+MomentaryError, after which the open file can be read on. No text of Rota's own errors has secrets in it; those
+of others are not shown. Every wait has a time-out. A file system may be kept, and given again for the same
+settings, if it connects again by itself.
+"""
 
 import importlib
-from typing import Any
+import re
 
-from events.config import Connection
+from fsspec import AbstractFileSystem
 
-FILE_SYSTEMS: dict[str, str] = {
-    "http": "fsspec.implementations.http:HTTPFileSystem",
-    "s3": "s3fs:S3FileSystem",
-}
+from actors.sources.errors import SourceError
+from events.sources import Connection, HttpConnection, sources
 
-TIMEOUT_SECONDS = 30
+DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 
 
-def file_system(connection: Connection | None) -> Any:
+def file_system(connection: Connection | None) -> AbstractFileSystem:
     """Return the file system of a connection, or of plain URLs."""
-    kind = connection.kind if connection else "http"
-    module, _, name = FILE_SYSTEMS[kind].partition(":")
-    cls = getattr(importlib.import_module(module), name)
-    return cls(**_arguments(kind, connection))
+    connection = connection or HttpConnection()
+    file_system: AbstractFileSystem = importlib.import_module(sources()[connection.kind].module).file_system(
+        connection
+    )
+    return file_system
 
 
 def full_path(connection: Connection | None, path: str) -> str:
-    """Return a file's path as its file system knows it."""
-    root = connection.root.rstrip("/") if connection else ""
-    return f"{root}/{path.lstrip('/')}" if root else path
+    """Return a file's path as its file system knows it; SourceError if it would leave the connection's root."""
+    if connection is None or (connection.kind == "http" and not connection.root):
+        return path
+    if any(DOTS.fullmatch(part) for part in re.split(r"[/\\]|%2f|%5c", path, flags=re.IGNORECASE)):
+        raise SourceError(
+            f"{shown_path(connection, path)} has . or .. in it, which could lead out of its connection"
+        )
+    return f"{connection.root.rstrip('/')}/{path.lstrip('/')}" if connection.root else path
 
 
-def _arguments(kind: str, connection: Connection | None) -> dict[str, Any]:
-    # A process has one instance for the same arguments, so only the first batch waits for it to be made.
-    arguments: dict[str, Any] = {"use_listings_cache": False}
-    if kind == "s3" and connection:
-        arguments |= {
-            "key": connection.key,
-            "secret": connection.secret,
-            "anon": connection.key is None,
-            "endpoint_url": connection.endpoint,
-            "client_kwargs": {"region_name": connection.region or "us-east-1"},
-            "config_kwargs": {
-                "connect_timeout": TIMEOUT_SECONDS,
-                "read_timeout": TIMEOUT_SECONDS,
-                # S3-compatible servers answer a range with the checksum of the whole object.
-                "request_checksum_calculation": "when_required",
-                "response_checksum_validation": "when_required",
-                "s3": {"addressing_style": "path" if connection.endpoint else "auto"},
-            },
-        }
-    elif kind == "http":
-        import aiohttp  # noqa: PLC0415 - as the file systems, only when it is used
-
-        timeout = aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
-        arguments["client_kwargs"] = {"timeout": timeout}
-    return arguments
+def shown_path(connection: Connection | None, path: str) -> str:
+    """Return a file's path as errors and events may show it: a URL without user, password and query."""
+    if connection is None or connection.kind == "http":
+        path = re.split(r"[?#]", path, maxsplit=1)[0]
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@", r"\1", path)

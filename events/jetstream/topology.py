@@ -107,7 +107,7 @@ PIN_SECONDS = 5
 """After this silence of a partition's owner another one may have it."""
 
 READERS = "readers"
-"""The consumer that hands out opened batches; a batch is acknowledged when it has ended."""
+"""The consumer that hands out batches to be read; a batch is acknowledged when it has ended."""
 
 
 def partition_consumer(partition: int) -> str:
@@ -137,7 +137,7 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
         EVENTS,
         {
             "durable_name": READERS,
-            "filter_subject": "rota.event.batch.*.opened",
+            "filter_subjects": ["rota.event.batch.*.opened", "rota.event.batch.*.redriven"],
             "ack_policy": "explicit",
             "ack_wait": 10 * SECOND,
             "max_ack_pending": 1000,

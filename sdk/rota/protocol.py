@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from rota.options import BadRows, Compression, Selection
+
 # In Python a `$` alone lets a line break pass at the end, on which the server would end the connection.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}(?!\n)$")]
 """A job spec's, a queue's or a connection's name: one token of a NATS subject."""
@@ -240,18 +242,6 @@ class ScheduleResponse(Struct, frozen=True):
     ids: list[str]
 
 
-class CsvOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How a CSV file is read."""
-
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    quote: Annotated[str, Meta(min_length=1, max_length=1)] = '"'
-    column_names: list[str] | None = None
-    """Names of the columns if the file has no header."""
-    column_types: dict[str, Literal["string", "int64", "float64", "bool", "date", "timestamp"]] = {}
-    """Types to use in place of those seen in the file's first block."""
-    null_values: list[str] | None = None
-
-
 class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Files that Rota reads and cuts into jobs of `rows_per_job` rows."""
 
@@ -259,10 +249,19 @@ class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     files: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=10_000)
     ]
-    """Paths below a connection, or http(s) URLs."""
+    """Paths below a connection, or http(s) URLs; with `/` at the end a directory, with `*`, `?` or `[` a glob."""
     connection: Name | None = None
-    format: Literal["csv"] = "csv"
-    options: CsvOptions = CsvOptions()
+    selection: Selection = Selection()
+    """Which files of directories and globs are read."""
+    format: str | None = None
+    """Found out for each file by its name, media type and first bytes if it is left out."""
+    options: dict[str, Any] = {}
+    """Options of the format; without a format, options by the names of formats."""
+    compression: Compression | None = None
+    """Found out for each file if it is left out."""
+    bad_rows: BadRows = "fail"
+    max_readers: Annotated[int, Meta(ge=1, le=64)] = 4
+    """Files that are read at a time, at most."""
     rows_per_job: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     max_jobs_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 2000
     params: dict[str, Any] = {}
@@ -271,6 +270,14 @@ class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     timeout_seconds: Seconds | UnsetType | None = UNSET
     labels: dict[str, str] = {}
     key: Key | UnsetType = UNSET
+
+
+class RedriveRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How the reading of a failed batch goes on; what is left out stays as it was."""
+
+    format: str | None = None
+    options: dict[str, Any] | None = None
+    bad_rows: BadRows | None = None
 
 
 class BatchResponse(Struct, frozen=True):
@@ -312,8 +319,11 @@ class FileView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     status: Literal["reading", "finished", "failed"]
     size: int | None = None
+    format: str | None = None
     rows: int = 0
     jobs: int = 0
+    bad_rows: int = 0
+    """Rows that could not be read and were left out."""
     error: str | None = None
 
 

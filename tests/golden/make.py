@@ -16,13 +16,16 @@ from events.batch import (
     BatchDetails,
     BatchFailed,
     BatchOpened,
+    BatchRedriven,
     BatchSealed,
     FileFailed,
     FileFault,
     FileFinished,
     FileFound,
+    FilesListed,
     JobsCounted,
     Position,
+    RowsQuarantined,
 )
 from events.catalog import TAGS, encode
 from events.job import (
@@ -38,7 +41,8 @@ from events.job import (
 )
 from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecChanged, SpecRegistered
-from rota.protocol import CsvOptions, JobDetails, JobFault, Payload, Result, RetryPolicy, Rows
+from rota.options import Selection
+from rota.protocol import JobDetails, JobFault, Payload, Result, RetryPolicy, Rows
 
 FOLDER = Path(__file__).parent
 AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -59,7 +63,7 @@ BATCH = BatchDetails(
     max_jobs_in_flight=2000,
     params=PARAMS,
     connection="lake",
-    options=CsvOptions(delimiter=";", column_types={"zip": "string"}, null_values=["-"]),
+    options={"delimiter": ";", "column_types": {"zip": "string"}, "null_values": ["-"]},
     retry=RETRY,
     timeout_seconds=30.0,
     labels={"team": "x"},
@@ -73,6 +77,17 @@ def facts(id_: str, version: int) -> dict[str, Any]:
     """Return what all events have."""
     return {"originator_id": id_, "originator_version": version, "at": AT}
 
+
+SEARCHING = msgspec.structs.replace(
+    BATCH,
+    files=("in/",),
+    format=None,
+    options={"csv": {"delimiter": ";"}},
+    compression="gzip",
+    selection=Selection(recursive=True, include=["*.csv"], exclude=["old/*"], hidden=True, allow_empty=True),
+    bad_rows="quarantine",
+    max_readers=4,
+)
 
 EVENTS: list[Event] = [
     BatchOpened(**facts("b", 1), details=BATCH),
@@ -90,6 +105,14 @@ EVENTS: list[Event] = [
     JobsCounted(**facts("b", 7), until=9001, succeeded=5, failed=1),
     BatchCompleted(**facts("b", 8), succeeded=5, failed=1),
     BatchFailed(**facts("b", 9), reason="in/places.csv: line 7: 2 columns, not 3"),
+    BatchRedriven(**facts("b", 10), format="csv", options={"delimiter": ","}, bad_rows="skip"),
+    FilesListed(**facts("b", 11), first=2, paths=("in/a.csv", "in/b.csv"), last=True),
+    RowsQuarantined(
+        **facts("b", 12),
+        file_index=1,
+        bad_before=1,
+        faults=(FileFault("in/places.csv, line 9: 2 columns, not 3: 'x;y'", 9, None, "x;y", 1002),),
+    ),
     JobScheduled(**facts("b_1-2", 1), details=JOB, run_at=RETRY_AT),
     JobQueued(**facts("b_1-2", 2), attempt=2, details=JOB),
     JobStarted(**facts("b_1-2", 3), batch="b", **RUN),
@@ -106,6 +129,18 @@ EVENTS: list[Event] = [
 
 ORIGIN = Origin("71", "worker:host-17", "b_1-2.2", "b")
 LATER = {
+    "batch.opened+selection": BatchOpened(**facts("b", 1), details=SEARCHING),
+    "batch.file_found+format": FileFound(
+        **facts("b", 2), file_index=0, size=123_456, file_version="d41d8cd9", format="parquet", compression="zstd"
+    ),
+    "batch.advanced+columns": BatchAdvanced(
+        **facts("b", 3),
+        file_index=0,
+        position=Position(98_304, 2000, 2002, 3, 1),
+        rows=2000,
+        jobs=2,
+        columns=b"\xff\xff\xff\xff",
+    ),
     "job.succeeded+origin": msgspec.structs.replace(
         next(event for event in EVENTS if isinstance(event, JobSucceeded)), origin=ORIGIN
     )

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from events.batch import BATCH
+from events.batch_decisions import BATCH
 from events.config import Config
 from events.ids import keyed_group
 from events.jetstream.bus import Bus

@@ -9,11 +9,13 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from actors.reader import SCHEDULE_BYTES, Reader
+from actors.file_reader import MESSAGE_BYTES
+from actors.reader import Reader
 from events.batch import BatchCompleted, BatchDetails, OpenBatch
 from events.ids import batch_job_id, group_of
 from events.jetstream.topology import WORK
 from events.job import ScheduleJob
+from events.sources import HttpConnection
 from rota.protocol import Payload, Result, Rows, SucceedJob
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id
 
@@ -32,17 +34,17 @@ async def url() -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/a.csv", answer)
     async with TestServer(app) as server:
-        yield str(server.make_url("/a.csv"))
+        yield str(server.make_url("/"))
 
 
 def success(id_: str) -> SucceedJob:
     return SucceedJob(id=id_, attempt=1, worker="w", started_at=datetime.now(UTC), result=Result())
 
 
-async def opened(write_side: WriteSide, url: str, params: object = None) -> str:
+async def opened(write_side: WriteSide, params: object = None) -> str:
     batch = group_of(new_id())
     await write_side.send(
-        OpenBatch(id=batch, details=BatchDetails("add", "default", (url,), 1, 1000, details(params=params).params))
+        OpenBatch(id=batch, details=BatchDetails("add", "default", ("a.csv",), 1, 1000, details(params=params).params, "site"))
     )
     await write_side.until(batch, "batch.opened", "batch")
     return batch
@@ -51,9 +53,9 @@ async def opened(write_side: WriteSide, url: str, params: object = None) -> str:
 async def test_a_batch_whose_params_are_large_is_scheduled_in_more_messages(
     write_side: WriteSide, url: str
 ) -> None:
-    batch = await opened(write_side, url, {"a": "x" * (10 * SCHEDULE_BYTES // JOBS)})
+    batch = await opened(write_side, {"a": "x" * (10 * MESSAGE_BYTES // JOBS)})
 
-    reading = asyncio.create_task(Reader(write_side.connection, dict, batch).run())
+    reading = asyncio.create_task(Reader(write_side.connection, lambda: {"site": HttpConnection(root=url)}, batch).run())
     await write_side.until_messages(JOBS, WORK)
 
     await write_side.send(*(success(batch_job_id(batch, 0, index)) for index in range(JOBS)))
@@ -64,8 +66,8 @@ async def test_a_batch_whose_params_are_large_is_scheduled_in_more_messages(
 
 
 async def test_a_job_that_only_says_that_it_is_of_a_batch_is_not_counted(write_side: WriteSide, url: str) -> None:
-    batch = await opened(write_side, url)
-    reading = asyncio.create_task(Reader(write_side.connection, dict, batch).run())
+    batch = await opened(write_side)
+    reading = asyncio.create_task(Reader(write_side.connection, lambda: {"site": HttpConnection(root=url)}, batch).run())
     await write_side.until_messages(JOBS, WORK)
     foreign = new_id()
     rows = Rows(batch, "a", 0, 0, 0, 1, Payload("rota.payload.x", 1, ""))

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from actors.handler import TRIES
 from actors.shard import COMMANDS_AT_ONCE, Shard
-from events.batch import BATCH, AdvanceFile, BatchDetails, CountJobs, OpenBatch, Position
+from events.batch import AdvanceFile, BatchDetails, CountJobs, OpenBatch, Position
+from events.batch_decisions import BATCH
 from events.catalog import AnyCommand, encode
 from events.ids import group_of, member
 from events.jetstream.dead_letters import DeadLetters
@@ -325,7 +326,7 @@ async def test_a_batch_is_loaded_from_its_snapshot_and_what_came_later(write_sid
     await snapshots.save(BATCH, batch, state, sequence)
     await write_side.connection.call(f"STREAM.PURGE.{EVENTS}", {"seq": sequence})  # only what came later is read
     assert await load_state(write_side.log, snapshots, "batch", batch) == (loaded, last)
-    newer = replace(BATCH, state_version=2)
+    newer = replace(BATCH, state_version=BATCH.state_version + 1)
     assert await snapshots.load(newer, batch) == (None, 0)
 
 

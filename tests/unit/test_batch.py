@@ -18,7 +18,6 @@ from events.batch import (
     BatchFailed,
     BatchOpened,
     BatchSealed,
-    BatchState,
     CountJobs,
     FailFile,
     FileFailed,
@@ -30,9 +29,8 @@ from events.batch import (
     JobsCounted,
     OpenBatch,
     Position,
-    decide,
-    evolve,
 )
+from events.batch_decisions import BatchState, decide, evolve
 from events.catalog import decode_event, encode
 from rota.protocol import ENDED_BATCH
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from events.config import Config, Connection
+from events.config import Config
+from events.sources import S3Connection
 from rota.errors import InvalidRequestError
 
 
@@ -51,16 +52,16 @@ def test_connections_are_read_each_time_that_they_are_asked_for(tmp_path: Path) 
     config = Config(home=tmp_path)
     file = tmp_path / "connections.toml"
     file.write_text('[lake]\nkind = "s3"\nroot = "data"\nkey = "k"\nsecret = "hush"\n')
-    assert config.connections() == {"lake": Connection(kind="s3", root="data", key="k", secret="hush")}
+    assert config.connections() == {"lake": S3Connection(root="data", key="k", secret="hush")}
 
     file.write_text('[web]\nkind = "http"\nroot = "https://data.example.com"\n')
     assert list(config.connections()) == ["web"]
 
 
 def test_a_connection_does_not_show_its_secrets() -> None:
-    connection = Connection(kind="s3", root="data", key="open sesame", secret="hush")
+    connection = S3Connection(root="data", key="open sesame", secret="hush")
 
-    assert repr(connection) == "Connection(s3, data)"
+    assert repr(connection) == "S3Connection('data')"
     assert "hush" not in f"{connection} {connection!r} {[connection]}"
 
 

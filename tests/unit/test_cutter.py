@@ -26,7 +26,7 @@ def blocks(sizes: list[int], start: int = 0) -> Iterator[Block]:
 
 
 def slices(sizes: list[int], rows_per_job: int, *, start: int = 0, rows: int = 0, jobs: int = 0) -> list[Slice]:
-    return [one for some in cut(blocks(sizes, start), rows_per_job, rows=rows, jobs=jobs) for one in some]
+    return [one for some in cut(blocks(sizes, start), rows_per_job, rows=rows, jobs=jobs) for one in some.slices]
 
 
 def table(one: Slice) -> pa.Table:
@@ -56,7 +56,7 @@ def test_no_rows_are_no_jobs() -> None:
 
 
 def test_jobs_are_handed_on_in_groups_of_a_limited_size() -> None:
-    sizes = [len(some) for some in cut(blocks([JOBS_PER_CUT * 2 + 50]), 1, rows=0, jobs=0)]
+    sizes = [len(some.slices) for some in cut(blocks([JOBS_PER_CUT * 2 + 50]), 1, rows=0, jobs=0)]
 
     assert sizes == [JOBS_PER_CUT, JOBS_PER_CUT, 50]
 

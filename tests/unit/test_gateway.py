@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from events.batch import OpenBatch
-from events.config import Connection
+from events.sources import HttpConnection, S3Connection
 from events.ids import keyed_group
 from events.job import ScheduleJob
 from gateway.bodies import decode, decode_jobs
@@ -40,7 +40,7 @@ def spec(name: str = "add", *, rows: Any = None, schema: Any = SCHEMA) -> SpecVi
 
 
 KNOWN = Specs({"add": spec(), "load": spec("load", rows="dicts")})
-CONNECTIONS = {"bucket": Connection(kind="s3", root="data"), "site": Connection(kind="http")}
+CONNECTIONS = {"bucket": S3Connection(root="data"), "site": HttpConnection()}
 
 
 def commands(body: Any, specs: Specs = KNOWN) -> list[ScheduleJob]:

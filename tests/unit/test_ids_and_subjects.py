@@ -176,7 +176,7 @@ def test_all_ids_are_single_tokens(time: int, random: bytes, file: int, index: i
 
 
 def test_rows_match_the_filters_of_their_block_and_their_batch_alone() -> None:
-    subject = rows_subject("b", 2, 1234)
+    subject = rows_subject("b", 2, 1234, "ab" * 32)
 
     assert matches(rows_block_filter("b", 2, 12), subject)
     assert not matches(rows_block_filter("b", 2, 1), subject)

@@ -295,8 +295,8 @@ def test_a_batch_shows_its_files_as_they_are_read() -> None:
         spec="add",
         status="reading",
         files=[
-            FileView(path="a.csv", status="finished", size=700, rows=1500, jobs=2),
-            FileView(path="b.csv", status="reading", rows=1000, jobs=1),
+            FileView(path="a.csv", status="finished", size=700, format="csv", rows=1500, jobs=2),
+            FileView(path="b.csv", status="reading", format="csv", rows=1000, jobs=1),
         ],
         files_total=3,
         rows=2500,

@@ -47,7 +47,7 @@ SUBJECTS = [
     event_subject(CANCELLED),
     "rota.status.batch.b.opened",
     "rota.work.default.normal.add.j-1",
-    rows_subject("b", 0, 1),
+    rows_subject("b", 0, 1, "ab" * 32),
     result_subject("j-1"),
     dead_letter_subject("refused", CancelJob(id="j-1")),
     dead_letter_subject("failed", None),

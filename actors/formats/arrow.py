@@ -1,0 +1,177 @@
+"""Arrow: files, which Feather's version 2 are, and streams, one record batch at a time.
+
+A position is a record batch: `part` its number and `offset` its byte, and `line` its row in there, from 1.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+import pyarrow as pa
+from pyarrow.ipc import Alignment, IpcReadOptions
+
+from actors.formats.arrow_messages import (
+    BATCH,
+    DICTIONARY,
+    FILE_MAGIC,
+    SCHEMA,
+    SCHEMA_AT,
+    Bytes,
+    Message,
+    message_at,
+    next_message,
+    read_footer,
+)
+from actors.formats.block import BadRowError, Block
+from actors.formats.input import Input
+from actors.formats.native import faults_of
+from actors.formats.plain import Plain, chosen
+from events.batch import FileFault, Position
+from rota.options import ArrowOptions
+
+FEATHER_1_MAGIC = b"FEA1"
+HEAD_BYTES = 64 * 1024
+
+
+def read(file: Input, options: ArrowOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:  # noqa: ARG001 - the file has its own
+    """Yield the rows of one record batch after the other, in blocks."""
+    head = file.head(SCHEMA_AT)
+    if head.startswith(FEATHER_1_MAGIC):
+        raise BadRowError(
+            FileFault(f"{file.path} is a Feather file of version 1; write it as version 2, which is Arrow", row=0)
+        )
+    with closing(_in_file(file, start) if head.startswith(FILE_MAGIC) else _in_stream(file, start)) as messages:
+        batches = _Batches(file, options, next(messages))
+        yield from batches.blocks(messages, start)
+
+
+class _Batches:
+    """The record batches of one file, decoded."""
+
+    def __init__(self, file: Input, options: ArrowOptions, schema_message: Message) -> None:
+        self._path = file.path
+        self._feed = _Feed()
+        self._feed.put(schema_message)
+        with faults_of(file.path, 0):
+            columns = chosen(file.path, _schema_in(schema_message), options.columns, file.limits)
+            names = sorted(columns, key=columns.__getitem__)
+            reading = IpcReadOptions(
+                use_threads=False,
+                ensure_alignment=Alignment.DataTypeSpecific,
+                included_fields=sorted(columns.values()) if options.columns else [],
+            )
+            self._reader = pa.ipc.open_stream(self._feed, options=reading)
+            self._plain = Plain(file.path, self._reader.schema, names, file.limits)
+        self._names = list(columns)
+
+    def blocks(self, messages: Iterator[Message], start: Position) -> Iterator[Block]:
+        """Yield the rows of the batches in the messages; `start` is in the first of these batches."""
+        row, part, skip = start.row, start.part, start.line - 1
+        for message in messages:
+            place = f"{self._path}, record batch {part + 1}"
+            with faults_of(place, row):
+                self._feed.put(message)
+                if message.kind != BATCH:
+                    continue
+                batch = self._reader.read_next_batch()
+                # Offsets that lie would make Arrow read beyond its buffers.
+                batch.validate(full=True)
+                tables = self._plain.blocks(batch, skip)
+            first = row - skip
+            while True:
+                with faults_of(place, row):
+                    begin, table = next(tables, (0, None))
+                if table is None:
+                    break
+                yield Block(Position(message.offset, first + begin, 1 + begin, part), table.select(self._names))
+                row = first + begin + table.num_rows
+            part, skip = part + 1, 0
+
+
+class _Feed:
+    """A stream for Arrow's reader: the messages that were put in so far."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._waiting: list[memoryview] = []
+
+    def put(self, message: Message) -> None:
+        """Add a message."""
+        self._waiting += [part for part in message.parts if len(part)]
+
+    def read(self, size: int = -1) -> memoryview:
+        """Return the next bytes; Arrow asks for the parts of a message one by one."""
+        if not self._waiting:
+            return memoryview(b"")
+        part = self._waiting.pop(0)
+        if size < len(part):
+            self._waiting.insert(0, part[size:])
+        return part[:size]
+
+
+def _in_stream(file: Input, start: Position) -> Generator[Message, None, None]:
+    """Yield the schema, and the messages that are needed to read from a position on."""
+    with closing(file.chunks()) as chunks:
+        source = Bytes(chunks)
+        schema = _schema_message(source, file)
+        yield schema
+        with faults_of(file.path, 0):
+            jump = start.offset > 0 and not _has_dictionaries(_schema_in(schema))
+        if not jump:
+            yield from _to_the_end(source, file, start)
+            return
+    with closing(file.chunks(start.offset)) as chunks:
+        yield from _to_the_end(Bytes(chunks, start.offset), file, start)
+
+
+def _to_the_end(source: Bytes, file: Input, start: Position) -> Iterator[Message]:
+    while message := next_message(source, file.path, file.limits):
+        if message.kind not in (BATCH, DICTIONARY):
+            raise BadRowError(FileFault(f"{file.path}, byte {message.offset}: this is no record batch"))
+        if message.kind == DICTIONARY or message.offset >= start.offset:
+            yield message
+    if source.take(1):
+        raise BadRowError(
+            FileFault(f"{file.path}, byte {source.offset - 1}: bytes follow the marker of the stream's end")
+        )
+
+
+def _in_file(file: Input, start: Position) -> Generator[Message, None, None]:
+    """Yield the schema, all dictionaries, and the record batches from a position on."""
+    with closing(file.open()) as body:
+        body.seek(SCHEMA_AT)
+        source = Bytes(iter(lambda: body.read(HEAD_BYTES), b""), SCHEMA_AT)
+        schema = _schema_message(source, file)
+        footer = read_footer(body, source.offset, file.path, file.limits)
+        yield schema
+        for kind, extents in ((DICTIONARY, footer.dictionaries), (BATCH, footer.batches[start.part :])):
+            for extent in extents:
+                message = message_at(body, extent, file.path, file.limits)
+                if message.kind != kind:
+                    raise BadRowError(
+                        FileFault(f"{file.path}, byte {message.offset}: the footer is wrong about it")
+                    )
+                yield message
+
+
+def _schema_message(source: Bytes, file: Input) -> Message:
+    message = next_message(source, file.path, file.limits)
+    if message is None or message.kind != SCHEMA:
+        raise BadRowError(FileFault(f"{file.path} is no Arrow file or stream: it begins without a schema", row=0))
+    return message
+
+
+def _schema_in(message: Message) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(b"".join(message.parts)))
+
+
+def _has_dictionaries(schema: pa.Schema) -> bool:
+    waiting = [field.type for field in schema]
+    while waiting:
+        type_ = waiting.pop()
+        if isinstance(type_, pa.BaseExtensionType):
+            type_ = type_.storage_type
+        if pa.types.is_dictionary(type_):
+            return True
+        waiting += [type_.field(index).type for index in range(type_.num_fields)]
+    return False

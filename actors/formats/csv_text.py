@@ -1,0 +1,107 @@
+"""Cuts the bytes of a CSV into pieces of whole rows, in UTF-8 whatever the file's encoding is."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from msgspec import Struct
+
+from actors.formats.csv_rows import Dialect, Scan
+
+UTF_8 = "utf-8"
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte-order marks; that of UTF-32 begins as that of UTF-16."""
+UNITS = {"utf-16-le": "<u2", "utf-16-be": ">u2", "utf-32-le": "<u4", "utf-32-be": ">u4"}
+UNREADABLE = "\udfff"
+"""Stands for bytes that the encoding does not have: no UTF-8 can be made of it, so that no text has it."""
+
+codecs.register_error("rota.unreadable", lambda error: (UNREADABLE, error.end))  # type: ignore[attr-defined] # any UnicodeError has an end
+
+
+class Text:
+    """The encoding of one file: the one that is asked for, or that of its byte-order mark."""
+
+    def __init__(self, encoding: str, head: bytes) -> None:
+        name = codecs.lookup(encoding).name
+        self.mark_bytes = 0
+        family = name.removesuffix("-sig")
+        for mark, marked in MARKS:
+            if head.startswith(mark) and (family == UTF_8 or marked.startswith(family)):
+                name, self.mark_bytes = marked, len(mark)
+                break
+        # Python's codecs write a mark of their own under these names, and would look for one in each piece.
+        self.name = {"utf-8-sig": UTF_8, "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(name, name)
+        self.is_utf_8 = self.name == UTF_8
+        self._unit = np.dtype(UNITS.get(self.name, "u1"))
+        self._ends = [int(np.frombuffer(end.encode(self.name), self._unit)[0]) for end in "\n\r"]
+
+    def decoded(self, source: bytes) -> bytes:
+        """Return the bytes in UTF-8; what is no text in the encoding is none in the UTF-8 either."""
+        try:
+            return source.decode(self.name).encode()
+        except UnicodeError:
+            return source.decode(self.name, "rota.unreadable").encode(errors="surrogatepass")
+
+    def line_ends(self, source: bytes) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """Return the offsets behind each line feed and each carriage return."""
+        whole = len(source) - len(source) % self._unit.itemsize
+        units = np.frombuffer(source[:whole], self._unit)
+        feed, carriage_return = self._ends
+        return (np.flatnonzero((units == feed) | (units == carriage_return)) + 1) * self._unit.itemsize
+
+
+class Piece(Struct):
+    """Some whole rows in UTF-8, and how many bytes they are in the file."""
+
+    body: bytes
+    source_bytes: int
+    stray: bool = False
+    """Whether there is text behind a closing quote."""
+    whole: bool = True
+    """False if no row ends here: the file ends inside quotes, or the row is too long."""
+
+
+def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int) -> Iterator[Piece]:
+    """Cut a file into pieces of rows; the last may be one that is not whole."""
+    rest = b""
+    for chunk in chunks:
+        source = rest + chunk if rest else chunk
+        piece = _cut(source, dialect, text, final=False)
+        if piece.source_bytes:
+            yield piece
+        rest = source[piece.source_bytes :]
+        if len(rest) > row_bytes:
+            yield Piece(text.decoded(rest), len(rest), whole=False)
+            return
+    if rest:
+        piece = _cut(rest, dialect, text, final=True)
+        if piece.source_bytes:
+            yield piece
+        if rest := rest[piece.source_bytes :]:
+            yield Piece(rest if text.is_utf_8 else text.decoded(rest), len(rest), whole=False)
+
+
+def _cut(source: bytes, dialect: Dialect, text: Text, *, final: bool) -> Piece:
+    """Take the whole rows from the beginning of some bytes."""
+    if text.is_utf_8:
+        scan = Scan(dialect, source)
+        end = scan.last_row_end(final=final)
+        body = source if end == len(source) else source[:end]
+        return Piece(body, end, bool(len(scan.stray) and scan.stray[0] < end))
+    ends = text.line_ends(source)
+    size = len(source) if final else int(ends[-1]) if len(ends) else 0
+    body = text.decoded(source[:size])
+    scan = Scan(dialect, body)
+    end = scan.last_row_end(final=final)
+    if final and end == len(body):
+        return Piece(body, len(source), bool(len(scan.stray)))
+    # The text has as many line ends as the bytes, so the same one ends the last row in both.
+    number = body.count(b"\n", 0, end) + body.count(b"\r", 0, end)
+    source_end = int(ends[number - 1]) if number else 0
+    return Piece(body[:end], source_end, bool(len(scan.stray) and scan.stray[0] < end))

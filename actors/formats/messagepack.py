@@ -1,0 +1,155 @@
+"""MessagePack by its own streaming unpacker: objects one after the other, or the elements of one array."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from operator import sub
+from typing import Any
+
+import msgpack
+import pyarrow as pa
+from msgspec import Struct
+
+from actors.formats.block import BadRowError, Block
+from actors.formats.columns import Columns, Place
+from actors.formats.input import GRID_BYTES, Input
+from events.batch import FileFault, Position
+from rota.errors import TooLargeError
+from rota.options import MessagePackOptions
+
+BLOCK_ROWS = 10_000
+
+ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
+"""What the unpacker raises for bytes that are no MessagePack, for lying lengths, and for maps as keys."""
+
+
+class Extension(Struct):
+    """A value of a type that an application has made up: no column holds it."""
+
+    code: int
+    data: bytes
+
+
+def read(file: Input, options: MessagePackOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:
+    """Yield the rows from a position on.
+
+    Its `part` is 0 for objects one after the other, else one more than the elements that the array still has.
+    """
+    columns = Columns(
+        file.path,
+        column_types=options.column_types,
+        columns=options.columns,
+        schema=schema,
+        limits=file.limits,
+    )
+    with closing(file.chunks(start.offset)) as chunks:
+        objects = _Objects(file, chunks, start)
+        position = objects.start
+        while True:
+            values, ends = objects.take(min(position.part - 1, BLOCK_ROWS) if position.part else BLOCK_ROWS)
+            if not values:
+                break
+            rows = [value if type(value) is dict else {"value": value} for value in values]
+            table, bad = columns.table(rows, partial(_place, [position.offset, *ends]), position.row)
+            yield Block(position, table, bad)
+            position = Position(
+                offset=ends[-1],
+                row=position.row + table.num_rows,
+                part=position.part and position.part - len(values),
+                bad=position.bad + len(bad),
+            )
+        if fault := objects.fault or objects.fault_at_end(position.part):
+            raise BadRowError(FileFault(f"{file.path}, byte {position.offset}: {fault}", row=position.row))
+
+
+class _Objects:
+    """The objects of a file in order, some thousand at a time; `fault` says why there are no more."""
+
+    def __init__(self, file: Input, chunks: Iterator[bytes], start: Position) -> None:
+        self.start = start
+        self.fault: str | None = None
+        self._path = file.path
+        self._row_bytes = file.limits.row_bytes
+        self._chunks = chunks
+        self._base = self._fed = self._end = start.offset
+        self._unpacker = msgpack.Unpacker(
+            ext_hook=Extension,
+            max_buffer_size=self._row_bytes + 2 * GRID_BYTES,
+            max_array_len=self._row_bytes,
+            max_bin_len=self._row_bytes,
+            max_ext_len=self._row_bytes,
+            max_map_len=self._row_bytes,
+            max_str_len=self._row_bytes,
+            strict_map_key=False,
+            unicode_errors="surrogateescape",  # a text that is no UTF-8 is then a value that is no text
+            use_list=False,  # so that a list may be a key
+        )
+        if start.offset == 0:
+            first = next(chunks, b"")
+            size, count = _array_header(first)
+            self.start = Position(size, part=count + 1 if size else 0)
+            self._base = self._end = size
+            self._fed = len(first)
+            self._unpacker.feed(first[size:])
+
+    def take(self, count: int) -> tuple[list[Any], list[int]]:
+        """Return up to so many objects, and the byte after each; none at the end, or where reading cannot go on."""
+        objects: list[Any] = []
+        ends: list[int] = []
+        begin = self._end
+        try:
+            while count and not objects and not self.fault:
+                self._unpack(objects, ends, count)
+                if not objects and not self._feed():
+                    break
+        except MemoryError as error:
+            raise TooLargeError(f"{self._path}, byte {self._end}: the object needs too much memory") from error
+        except ERRORS as error:
+            self.fault = f"this is no MessagePack: {str(error) or type(error).__name__}"
+        if ends:
+            self._end = ends[-1]
+            if max(map(sub, ends, [begin, *ends])) > self._row_bytes:
+                raise self._too_long()
+        return objects, ends
+
+    def fault_at_end(self, part: int) -> str | None:
+        """Return what is wrong with how the file ends."""
+        if part == 1:
+            return "more follows after the end of the array" if self._fed > self._end or self._feed() else None
+        if self._fed > self._end:
+            return "the file ends within an object"
+        return f"the file ends, and the array has {part - 1} more elements" if part else None
+
+    def _unpack(self, objects: list[Any], ends: list[int], count: int) -> None:
+        """Add objects as far as the bytes that are there hold them."""
+        base, tell = self._base, self._unpacker.tell
+        for value in self._unpacker:
+            objects.append(value)
+            ends.append(base + tell())
+            if len(ends) == count:
+                break
+
+    def _feed(self) -> bool:
+        if self._fed - self._end > self._row_bytes:
+            raise self._too_long()
+        chunk = next(self._chunks, b"")
+        self._unpacker.feed(chunk)
+        self._fed += len(chunk)
+        return bool(chunk)
+
+    def _too_long(self) -> TooLargeError:
+        return TooLargeError(f"{self._path}, byte {self._end}: an object is longer than {self._row_bytes} bytes")
+
+
+def _array_header(first: bytes) -> tuple[int, int]:
+    """Return the length of the header of an array, and how many elements it has; 0 if this begins otherwise."""
+    if not first:
+        return 0, 0
+    if first[0] & 0xF0 == 0x90:  # noqa: PLR2004 - MessagePack's fixarray
+        return 1, first[0] & 0x0F
+    size = {0xDC: 3, 0xDD: 5}.get(first[0], 0)
+    return (size, int.from_bytes(first[1:size])) if 0 < size <= len(first) else (0, 0)
+
+
+def _place(offsets: list[int], index: int) -> Place:
+    return Place(f"byte {offsets[index]}")

@@ -1,0 +1,158 @@
+"""Parquet: one row group after the other, each in parts.
+
+A position is a row group: `part` is its number, and `offset` the number of the row in it.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.formats.block import BadRowError, Block
+from actors.formats.input import Input
+from actors.formats.limits import Limits
+from actors.formats.native import faults_of
+from actors.formats.plain import Plain, chosen, rows_per_block
+from events.batch import FileFault, Position
+from rota.errors import TooLargeError
+from rota.options import ParquetOptions
+
+MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
+TAIL_BYTES = 8
+BUFFER_BYTES = 1024 * 1024
+"""Bytes of each column that are read at a time; without it Arrow reads all of a column's part of a row group."""
+
+
+def read(file: Input, options: ParquetOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:  # noqa: ARG001 - the file has its own
+    """Yield the rows of one row group after the other, in blocks."""
+    with closing(file.open()) as body:
+        size = _check_ends(file.path, body, file.limits)
+        with faults_of(file.path, start.row):
+            parquet = pq.ParquetFile(
+                body,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+                thrift_string_size_limit=file.limits.whole_bytes,
+                thrift_container_size_limit=file.limits.columns * 100,
+            )
+            groups = _RowGroups(file, options, parquet, size)
+        yield from groups.blocks(start)
+
+
+class _RowGroups:
+    """The row groups of one file."""
+
+    def __init__(self, file: Input, options: ParquetOptions, parquet: pq.ParquetFile, size: int) -> None:
+        self._path = file.path
+        self._limits = file.limits
+        self._parquet = parquet
+        self._bytes = size
+        written = parquet.schema_arrow
+        self._columns = chosen(file.path, written, None, file.limits)
+        self._wanted = list(options.columns or self._columns)
+        tops = list(dict.fromkeys(_top(file.path, name, written, self._columns) for name in self._wanted))
+        unique = list(self._columns) == written.names
+        self._read = self._wanted if options.columns and unique else None
+        self._tops = tops
+        self._names = [name for name in self._columns if name in tops] if self._read else list(self._columns)
+        self._plain: Plain | None = None
+        metadata = parquet.metadata
+        claimed = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        if claimed != metadata.num_rows:
+            raise BadRowError(
+                FileFault(
+                    f"{file.path}: its footer claims {metadata.num_rows} rows, its row groups {claimed}", row=0
+                )
+            )
+
+    def blocks(self, start: Position) -> Iterator[Block]:
+        """Yield the rows from a position on."""
+        row, skip = start.row, start.offset
+        for part in range(start.part, self._parquet.metadata.num_row_groups):
+            place = f"{self._path}, row group {part + 1}"
+            first = row - skip
+            with faults_of(place, row):
+                claimed, batches = self._open(part, place)
+            reached = 0
+            while True:
+                with faults_of(place, row):
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    if reached + batch.num_rows <= skip:
+                        reached += batch.num_rows
+                        continue
+                    batch.validate(full=True)
+                    tables = self._decoded(batch, max(0, skip - reached))
+                while True:
+                    with faults_of(place, row):
+                        begin, table = next(tables, (0, None))
+                    if table is None:
+                        break
+                    row = first + reached + begin
+                    yield Block(Position(reached + begin, row, 1, part), table.select(self._tops))
+                    row += table.num_rows
+                reached += batch.num_rows
+            if reached != claimed:
+                message = f"{place}: the footer claims {claimed} rows, and there are {reached}"
+                raise BadRowError(FileFault(message, row=row))
+            skip = 0
+
+    def _open(self, part: int, place: str) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """Return how many rows a row group should have, and its rows."""
+        # Not group.column(...): on some broken footers it ends the process.
+        group = self._parquet.metadata.row_group(part)
+        size = group.total_byte_size
+        if size > self._limits.expansion_from_bytes and size > self._limits.expansion * self._bytes:
+            raise TooLargeError(
+                f"{place}: a file of {self._bytes} bytes has {size} in one row group by decompression; "
+                f"at most {self._limits.expansion} times as many are read"
+            )
+        step = rows_per_block(group.total_byte_size, group.num_rows)
+        return group.num_rows, self._parquet.iter_batches(
+            batch_size=step, row_groups=[part], columns=self._read, use_threads=False
+        )
+
+    def _decoded(self, batch: pa.RecordBatch, first: int) -> Iterator[tuple[int, pa.Table]]:
+        if self._plain is None:
+            self._plain = Plain(self._path, batch.schema, self._names, self._limits)
+        return self._plain.blocks(batch, first)
+
+
+def _top(path: str, name: str, schema: pa.Schema, columns: dict[str, int]) -> str:
+    """Return the column that a name means: its own, or that which a dotted name begins with."""
+    if name in columns:
+        return name
+    top, *inner = name.split(".")
+    type_ = schema.field(columns[top]).type if top in columns else None
+    for part in inner:
+        index = type_.get_field_index(part) if type_ is not None and pa.types.is_struct(type_) else -1
+        type_ = type_.field(index).type if type_ is not None and index >= 0 else None
+    if type_ is None:
+        raise BadRowError(FileFault(f"{path}: the option columns names {name}; it has {', '.join(columns)}", row=0))
+    return top
+
+
+def _check_ends(path: str, body: BinaryIO, limits: Limits) -> int:
+    """Check both ends of the file and the length of its footer; return the length of the file."""
+    end = body.seek(0, 2)
+    body.seek(0)
+    head = body.read(len(MAGIC))
+    body.seek(max(0, end - TAIL_BYTES))
+    tail = body.read(TAIL_BYTES)
+    if ENCRYPTED_MAGIC in (head, tail[4:]):
+        raise BadRowError(FileFault(f"{path} is an encrypted Parquet file; these are not read", row=0))
+    if head != MAGIC:
+        raise BadRowError(FileFault(f"{path} is no Parquet file: it does not begin with PAR1", row=0))
+    if tail[4:] != MAGIC or end < len(MAGIC) + TAIL_BYTES:
+        raise BadRowError(FileFault(f"{path} does not end with PAR1, so it was cut", row=0))
+    (size,) = struct.unpack("<I", tail[:4])
+    if size > end - len(MAGIC) - TAIL_BYTES:
+        raise BadRowError(FileFault(f"{path}: its footer claims {size} bytes", row=0))
+    if size > limits.whole_bytes:
+        raise TooLargeError(f"{path}: its footer claims {size} bytes; at most {limits.whole_bytes} are read")
+    return end

@@ -1,0 +1,47 @@
+"""The files of a batch that nobody reads yet: its reader takes them, and offers them to others."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+Offer = tuple[int, int, int]
+"""A file's number, how many jobs its reader may have in flight, and how many other readers the batch wants."""
+
+
+class Offers:
+    """Files by their numbers, each of which is taken once."""
+
+    def __init__(self) -> None:
+        self._files: deque[int] = deque()
+        self._max_jobs = self._others = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, files: Iterable[int], *, max_jobs: int, others: int) -> None:
+        """Say which files are not read, for how many other readers."""
+        self._files = deque(files)
+        self._max_jobs, self._others = max_jobs, others
+        self._changed.set()
+
+    def take(self) -> int | None:
+        """Return a file for the batch's own reader."""
+        return self._files.popleft() if self._files else None
+
+    async def take_for_other(self) -> Offer | None:
+        """Wait for a file that another reader may have; None if there will be no more."""
+        while not self._closed:
+            if self._files and self._others:
+                return self._files.popleft(), self._max_jobs, self._others
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    def withdraw(self) -> None:
+        """Offer nothing more for now."""
+        self._files.clear()
+
+    def close(self) -> None:
+        """Let who waits go."""
+        self._closed = True
+        self._files.clear()
+        self._changed.set()

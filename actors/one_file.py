@@ -1,0 +1,65 @@
+"""Reads one file of a batch in a process of its own, while the batch's reader is in another."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from actors.file_reader import FileReader
+from actors.flight import Flight
+from actors.reader import TELL_SECONDS, send_as_reader
+from events.batch_decisions import BatchState
+from events.catalog import AnyCommand
+from events.ids import place_in_batch
+from events.jetstream.bus import Bus
+from events.jetstream.log import Log
+from events.jetstream.payloads import Payloads
+from events.jetstream.repository import load_state
+from events.jetstream.snapshots import Snapshots
+from events.sources import Connection as SourceConnection
+from events.subjects import aggregate_filter, ended_jobs_filter
+from rota.follow import Follower
+from rota.jetstream import Connection, until_available
+
+
+async def read_one_file(
+    connection: Connection,
+    sources: Callable[[], dict[str, SourceConnection]],
+    batch: str,
+    index: int,
+    max_jobs: int,
+) -> None:
+    """Read a file to its end, unless the batch ends before; the batch's events say how far it was read already."""
+    log, bus = Log(connection), Bus(connection)
+    state: BatchState | None
+    state, sequence = await until_available(lambda: load_state(log, Snapshots(connection), "batch", batch))
+    if state is None or state.status != "reading" or state.files[index].finished:
+        return
+    flight = Flight(max_jobs)
+
+    async def send(commands: Sequence[AnyCommand]) -> None:
+        await send_as_reader(bus, batch, commands)
+
+    reader = FileReader(batch, state.details, sources, Payloads(connection), flight, send)
+    subjects = [ended_jobs_filter(batch), aggregate_filter("batch", batch)]
+    async with log.follow(subjects, after=sequence, headers_only=True) as follower:
+        reading = asyncio.create_task(reader.run(index, state.files[index]), name=f"read {batch} {index}")
+        ended = asyncio.create_task(_follow(follower, batch, flight), name=f"follow {batch}")
+        try:
+            await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reading, ended):
+                task.cancel()
+            await asyncio.wait([reading, ended])
+    for task in (reading, ended):
+        if not task.cancelled():
+            task.result()
+
+
+async def _follow(follower: Follower, batch: str, flight: Flight) -> None:
+    """Note the jobs that end, until the batch has failed."""
+    while True:
+        for message in await follower.take(timeout=TELL_SECONDS):
+            _, _, kind, id_, name, *_ = message.subject.split(".")
+            if kind == "batch" and name in ("failed", "cancelled"):
+                return
+            if kind == "job" and (place := place_in_batch(id_, batch)):
+                flight.ended(place)
