@@ -107,14 +107,18 @@ def decide(state: BatchState | None, command: BatchCommand, now: datetime) -> li
             raise EndedError(f"The batch {command.id} is completed: there is nothing left to read", batch=command.id)
         if state.status != "failed":
             return []
-        changed = command.format is not None or command.options is not None
-        if changed and any(file.bad or file.quarantined for file in state.files if not file.finished):
+        format_ = None if command.format == state.details.format else command.format
+        options = None if command.options == state.details.options else command.options
+        changed = format_ is not None or options is not None
+        if changed and any(
+            file.bad or file.position.bad or file.quarantined for file in state.files if not file.finished
+        ):
             raise EndedError(
                 f"The batch {command.id} has left out bad rows of a file that is not finished: with another format "
                 "or other options its rows would be counted anew. Open another batch",
                 batch=command.id,
             )
-        return [BatchRedriven(format=command.format, options=command.options, bad_rows=command.bad_rows, **facts)]
+        return [BatchRedriven(format=format_, options=options, bad_rows=command.bad_rows, **facts)]
     if state.status in ENDED_BATCH:
         return []
     events: list[Event] = list(_step(state, command, facts))
@@ -208,6 +212,8 @@ def _step(
             return []
         return [JobsCounted(until=command.until, succeeded=command.succeeded, failed=command.failed, **facts)]
     if isinstance(command, FailBatch):
+        if state.listed:
+            return []
         return [BatchFailed(reason=command.reason, **facts)]
     if isinstance(command, ListFiles):
         if state.listed or command.first != len(state.files):
@@ -245,12 +251,16 @@ def _step(
                 )
             ]
         case QuarantineRows():
-            known = file.quarantined - command.bad_before
-            if known < 0 or known >= len(command.faults):
+            # Bad rows that were left out before the batch wished to keep them are not among those that are kept.
+            known = max(0, file.quarantined - command.bad_before)
+            if known >= len(command.faults):
                 return []
             return [
                 RowsQuarantined(
-                    file_index=index, bad_before=file.quarantined, faults=command.faults[known:], **facts
+                    file_index=index,
+                    bad_before=command.bad_before + known,
+                    faults=command.faults[known:],
+                    **facts,
                 )
             ]
         case FinishFile():

@@ -35,7 +35,7 @@ class Store:
 
     def put(self, name: str, body: bytes) -> str:
         """Store an object; return its path below the connection."""
-        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, skip_instance_cache=True)
+        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint)
         files.pipe_file(f"{BUCKET}/{name}", body)
         return name
 

@@ -14,7 +14,6 @@ from actors.formats.arrow_messages import (
     DICTIONARY,
     FILE_MAGIC,
     SCHEMA,
-    SCHEMA_AT,
     Bytes,
     Message,
     message_at,
@@ -29,12 +28,11 @@ from events.batch import FileFault, Position
 from rota.options import ArrowOptions
 
 FEATHER_1_MAGIC = b"FEA1"
-HEAD_BYTES = 64 * 1024
 
 
 def read(file: Input, options: ArrowOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:  # noqa: ARG001 - the file has its own
     """Yield the rows of one record batch after the other, in blocks."""
-    head = file.head(SCHEMA_AT)
+    head = file.head(len(FILE_MAGIC))
     if head.startswith(FEATHER_1_MAGIC):
         raise BadRowError(
             FileFault(f"{file.path} is a Feather file of version 1; write it as version 2, which is Arrow", row=0)
@@ -139,11 +137,8 @@ def _to_the_end(source: Bytes, file: Input, start: Position) -> Iterator[Message
 def _in_file(file: Input, start: Position) -> Generator[Message, None, None]:
     """Yield the schema, all dictionaries, and the record batches from a position on."""
     with closing(file.open()) as body:
-        body.seek(SCHEMA_AT)
-        source = Bytes(iter(lambda: body.read(HEAD_BYTES), b""), SCHEMA_AT)
-        schema = _schema_message(source, file)
-        footer = read_footer(body, source.offset, file.path, file.limits)
-        yield schema
+        footer = read_footer(body, file.path, file.limits)
+        yield footer.schema
         for kind, extents in ((DICTIONARY, footer.dictionaries), (BATCH, footer.batches[start.part :])):
             for extent in extents:
                 message = message_at(body, extent, file.path, file.limits)

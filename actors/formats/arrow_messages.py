@@ -15,7 +15,7 @@ from events.batch import FileFault
 from rota.errors import TooLargeError
 
 FILE_MAGIC = b"ARROW1"
-SCHEMA_AT = 8
+FIRST_AT = 8
 CONTINUATION = b"\xff\xff\xff\xff"
 LENGTH_BYTES = 4
 NO_BYTES = bytes(4)
@@ -52,6 +52,7 @@ class Extent(Struct, frozen=True):
 class Footer(Struct):
     """What stands at the end of an Arrow file."""
 
+    schema: Message
     dictionaries: list[Extent]
     batches: list[Extent]
 
@@ -122,36 +123,64 @@ def message_at(file: BinaryIO, extent: Extent, path: str, limits: Limits) -> Mes
     return message
 
 
-def read_footer(file: BinaryIO, schema_end: int, path: str, limits: Limits) -> Footer:
+def read_footer(file: BinaryIO, path: str, limits: Limits) -> Footer:
     """Return the footer of a file, whose messages must stand one behind the other without a gap."""
     end = file.seek(0, 2)
-    tail_bytes = 4 + len(FILE_MAGIC)
+    tail_bytes = LENGTH_BYTES + len(FILE_MAGIC)
     file.seek(max(0, end - tail_bytes))
     tail = file.read(tail_bytes)
-    if tail[4:] != FILE_MAGIC:
+    if tail[LENGTH_BYTES:] != FILE_MAGIC:
         raise _broken(path, end, f"the file does not end with {FILE_MAGIC.decode()}, so it was cut")
-    (size,) = struct.unpack("<i", tail[:4])
+    (size,) = struct.unpack("<i", tail[:LENGTH_BYTES])
     start = end - tail_bytes - size
-    if size <= 0 or start < schema_end:
+    if size <= 0 or start < FIRST_AT:
         raise _broken(path, end, f"the footer claims {size} bytes")
     if size > limits.whole_bytes:
         raise TooLargeError(f"{path}: the footer claims {size} bytes; at most {limits.whole_bytes} are read")
     file.seek(start)
-    body = memoryview(file.read(size))
+    body = file.read(size)
     try:
-        root = _table(body, 0)
-        footer = Footer(_extents(body, root, 2), _extents(body, root, 3))
+        view = memoryview(body)
+        root = _table(view, 0)
+        footer = Footer(_schema_message(body, root), _extents(view, root, 2), _extents(view, root, 3))
     except (struct.error, IndexError) as error:
         raise _broken(path, start, "the footer is broken") from error
-    reached = schema_end
+    reached = _first_message_at(file)
     for extent in sorted([*footer.dictionaries, *footer.batches], key=lambda extent: extent.offset):
-        if not 0 <= extent.offset - reached < MOST_PADDING or extent.size <= 0:
+        if (
+            extent.size <= 0
+            or extent.offset < FIRST_AT
+            or (reached and not 0 <= extent.offset - reached < MOST_PADDING)
+        ):
             raise _broken(path, extent.offset, "the footer does not list the record batches that the file has")
         reached = extent.offset + extent.size
     # Between the last message and the footer stands the marker of the stream's end.
-    if not 0 <= start - reached < MOST_PADDING + 2 * LENGTH_BYTES:
+    if reached and not 0 <= start - reached < MOST_PADDING + 2 * LENGTH_BYTES:
         raise _broken(path, reached, "the footer does not list all record batches of the file")
     return footer
+
+
+def _first_message_at(file: BinaryIO) -> int:
+    """Return where the message that repeats the schema ends; 0 without one, as in the files of Polars."""
+    file.seek(FIRST_AT)
+    prefix = file.read(2 * LENGTH_BYTES)
+    if prefix[:LENGTH_BYTES] != CONTINUATION:
+        return 0
+    return FIRST_AT + 2 * LENGTH_BYTES + int.from_bytes(prefix[LENGTH_BYTES:], "little")
+
+
+def _schema_message(footer: bytes, root: int) -> Message:
+    """Return a message with the footer's schema, as a stream begins with: a table before it that points to it."""
+    view = memoryview(footer)
+    schema = _table(view, _field(view, root, 1))
+    at = _field(view, root, 0)
+    (version,) = struct.unpack_from("<h", footer, at) if at else (0,)
+    before, table, header = 40, 16, 20
+    layout = struct.pack("<I6H", table, 12, 20, 16, 18, 4, 8)
+    fields = struct.pack("<iIqhB5x", table - 4, before + schema - header, 0, version, SCHEMA)
+    metadata = layout + fields + footer + bytes(-len(footer) % 8)
+    prefix = CONTINUATION + struct.pack("<i", len(metadata))
+    return Message(SCHEMA, 0, [memoryview(prefix[:4]), memoryview(prefix[4:]), memoryview(metadata)])
 
 
 def _weighed(message: Message, path: str, limits: Limits) -> Message:

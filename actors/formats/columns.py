@@ -13,7 +13,7 @@ from actors.formats.inference import INT64_MIN, UINT64_MAX
 from actors.formats.limits import Limits
 from actors.formats.rows import spread
 from actors.formats.types import SHOWN_CHARACTERS, arrow_type, name_of, shown, text_of
-from actors.formats.values import Misfit, Misfits, Room, Values, build
+from actors.formats.values import KNOWN, Misfit, Misfits, Room, Values, build
 from events.batch import FileFault
 
 ADVICE = "; the option column_types can make {} a {}"
@@ -157,7 +157,7 @@ class Columns:
     def _advice(self, misfit: Misfit) -> str:
         """Return which option would take the value."""
         name, value, is_whole = misfit.path[0], misfit.value, len(misfit.path) == 1
-        if self._named_types.get(name) == "json":
+        if self._named_types.get(name) == "json" or not isinstance(value, tuple(KNOWN)):
             return ""
         if self._named_types.get(name) == "string":
             return ADVICE.format("the column", "json")

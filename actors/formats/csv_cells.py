@@ -87,7 +87,9 @@ def _pattern(type_: pa.DataType, options: CsvOptions) -> str:
     if pa.types.is_floating(type_):
         return rf"{number}|[+-]?(?i:nan|inf|infinity)"
     if pa.types.is_decimal(type_):
-        return number
+        before, behind = type_.precision - type_.scale, type_.scale
+        plain = rf"[+-]?0*\d{{0,{before}}}(?:{point}\d{{0,{behind}}}0*)?"
+        return rf"{plain}|{number[:-1]}"  # how long one with an exponent is, the conversion tells
     if pa.types.is_date(type_):
         return DAY
     if pa.types.is_time(type_):

@@ -70,12 +70,18 @@ class Piece(Struct):
 def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int) -> Iterator[Piece]:
     """Cut a file into pieces of rows; the last may be one that is not whole."""
     rest = b""
+    sizes: list[int] = []
+    """Of `rest`, after each chunk."""
     for chunk in chunks:
-        source = rest + chunk if rest else chunk
-        piece = _cut(source, dialect, text, final=False)
+        rest = rest + chunk if rest else chunk
+        sizes.append(len(rest))
+        if sizes[-1] <= row_bytes and not _is_due(sizes):
+            continue
+        piece = _cut(rest, dialect, text, final=False)
         if piece.source_bytes:
             yield piece
-        rest = source[piece.source_bytes :]
+            rest = rest[piece.source_bytes :]
+            sizes = [size - piece.source_bytes for size in sizes if size > piece.source_bytes]
         if len(rest) > row_bytes:
             yield Piece(text.decoded(rest), len(rest), whole=False)
             return
@@ -85,6 +91,18 @@ def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int
             yield piece
         if rest := rest[piece.source_bytes :]:
             yield Piece(rest if text.is_utf_8 else text.decoded(rest), len(rest), whole=False)
+
+
+def _is_due(sizes: list[int]) -> bool:
+    """Return whether a row that has grown to these sizes is looked at again: when it has doubled since.
+
+    So a long row does not cost the square of its length. The sizes alone tell, wherever reading began.
+    """
+    due, last = False, 0
+    for size in sizes:
+        due = size >= 2 * last
+        last = size if due else last
+    return due
 
 
 def _cut(source: bytes, dialect: Dialect, text: Text, *, final: bool) -> Piece:

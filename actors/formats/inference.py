@@ -37,7 +37,7 @@ def infer_type(values: Sequence[Any], types: set[type]) -> pa.DataType:
         return pa.null()
     if first is int:  # the others of this kind widen it
         first = next((type(value) for value in values if type(value) in types & {float, Decimal}), int)
-    chosen = values if len(types) == 1 else [value for value in values if type(value) is first]
+    chosen = [value for value in values if type(value) is first]
     if first in SIMPLE:
         return SIMPLE[first]
     if first is int:

@@ -20,7 +20,7 @@ class Elements(Struct):
     end: int
     """Where the list is closed, by a bracket of either kind; -1 if it goes on."""
     lines: bytes | None
-    """The piece with the commas as line feeds and no others; None if a line ends inside quotes, which is no JSON."""
+    """The piece with the commas as line feeds and no others; None if a line ends inside quotes: no JSON."""
 
 
 class Scanner:

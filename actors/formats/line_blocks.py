@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from actors.formats.block import BadRowError, Block
 from actors.formats.columns import Columns, Place
 from actors.formats.input import Input
+from actors.formats.values import MAX_CELLS
 from events.batch import FileFault, Position
 from rota.errors import TooLargeError
 
@@ -18,6 +19,8 @@ BLOCK_ROWS = 16_384
 BLOCK_BYTES = 4 * 1024 * 1024
 
 Row = dict[str, Any]
+Piece = tuple[int, list[Row] | dict[str, list[Any]]]
+"""How many rows, and these: one by one, or in columns."""
 
 
 class Rows(Struct):
@@ -27,8 +30,8 @@ class Rows(Struct):
     """A fault stands in place of a row that cannot be read."""
     ends: Sequence[int]
     line: Callable[[int], int]
-    flat: bool = False
-    """Whether all values are rows, and their values are texts."""
+    columns: dict[str, list[Any]] | None = None
+    """In place of `values`, where all rows have the same names and texts for values; None where there is none."""
     before: int = 0
     """Where the first begins."""
 
@@ -48,14 +51,14 @@ class ColumnOptions(Protocol):
 class Form(Protocol):
     """What a format does with the rows of a block."""
 
-    def fit(self, rows: Sequence[Row], not_flat: Sequence[Row], schema: pa.Schema | None) -> None:
-        """Change the rows, before they become columns; `schema` are the columns that are known by then.
+    def fit(self, columns: dict[str, list[Any]], rows: Sequence[Row], schema: pa.Schema | None) -> None:
+        """Change the columns of a block; `schema` are those that are known by then.
 
-        `not_flat` are those among them that may hold more than texts.
+        `rows` are the ones that may hold more than texts.
         """
 
-    def advise(self, fault: FileFault, row: Row) -> FileFault:
-        """Return the fault of a row whose values fit no column, with what helps."""
+    def advise(self, fault: FileFault, value: Any) -> FileFault:
+        """Return the fault of a value that does not fit its column, with what helps."""
 
 
 def blocks_of(  # noqa: PLR0917 - what `read` of a format has, and what it made of it
@@ -94,6 +97,8 @@ class _Blocks:
             schema=schema,
             limits=file.limits,
         )
+        self._path = file.path
+        self._kept = None if options.columns is None else set(options.columns)
         self._schema = schema
         self._form = form
         self._pass_over = start.row + start.bad
@@ -105,7 +110,7 @@ class _Blocks:
 
     def add(self, rows: Rows) -> Iterator[Block]:
         """Take rows; yield the blocks that are full."""
-        count = len(rows.values)
+        count = len(rows.ends)
         at = min(self._pass_over, count)
         self._pass_over -= at
         while at < count:
@@ -124,57 +129,80 @@ class _Blocks:
         if not self._waiting:
             return
         waiting, self._waiting, self._count, self._bytes = self._waiting, [], 0, 0
-        all_: list[Any] = []
-        not_flat: list[Any] = []
         begins: list[int] = []
+        faults: dict[int, FileFault] = {}
+        pieces: list[Piece] = []
+        count = 0
         for rows, start, end in waiting:
-            begins.append(len(all_))
-            piece = rows.values[start:end]
-            all_ += piece
-            if not rows.flat:
-                not_flat += piece
+            begins.append(count)
+            if rows.columns is not None:
+                columns = {name: column[start:end] for name, column in rows.columns.items()}
+                pieces.append((end - start, columns))
+            else:
+                values = rows.values[start:end]
+                faults.update((count + i, value) for i, value in enumerate(values) if isinstance(value, FileFault))
+                read = [value for value in values if not isinstance(value, FileFault)]
+                pieces.append((len(read), read))
+            count += end - start
 
         def line(index: int) -> int:
             piece = bisect_right(begins, index) - 1
             rows, start, _ = waiting[piece]
             return rows.line(start + index - begins[piece])
 
+        indices = [index for index in range(count) if index not in faults] if faults else range(count)
         position = Position(row=self.row, bad=self._bad, line=line(0))
-        good_not_flat = [value for value in not_flat if not isinstance(value, FileFault)]
-        if len(good_not_flat) == len(not_flat):
-            block = self._block(position, all_, not_flat, line)
-        else:
-            good = [index for index, value in enumerate(all_) if not isinstance(value, FileFault)]
-            block = self._block(
-                position, [all_[index] for index in good], good_not_flat, lambda index: line(good[index])
-            )
-            block.bad = self._merged(all_, good, block.bad)
+        block = self._block(position, pieces, lambda index: line(indices[index]))
+        if faults:
+            block.bad = self._merged(faults, indices, block.bad)
         self._schema = self._columns.schema
         self.row += block.table.num_rows
         self._bad += len(block.bad)
         yield block
 
-    def _block(
-        self, start: Position, rows: Sequence[Row], not_flat: Sequence[Row], line: Callable[[int], int]
-    ) -> Block:
+    def _block(self, start: Position, pieces: Sequence[Piece], line: Callable[[int], int]) -> Block:
         def place(index: int) -> Place:
             number = line(index)
             return Place(f"line {number}", number)
 
-        self._form.fit(rows, not_flat, self._schema)
-        table, bad = self._columns.table(rows, place, start.row)
-        # The k-th bad row stands behind `row` good ones and k bad ones.
-        bad = [self._form.advise(fault, rows[(fault.row or 0) - start.row + k]) for k, fault in enumerate(bad)]
-        return Block(start, table, bad)
+        columns, rows = self._joined(pieces)
+        self._form.fit(columns, rows, self._schema)
+        if columns:
+            table, bad = self._columns.table_of_columns(list(columns), list(columns.values()), place, start.row)
+        else:
+            table, bad = self._columns.table([{}] * sum(count for count, _ in pieces), place, start.row)
+        advised = []
+        for k, fault in enumerate(bad):  # it stands behind `row` good ones and k bad ones
+            column = columns.get(fault.column or "")
+            value = column[(fault.row or 0) - start.row + k] if column else None
+            advised.append(self._form.advise(fault, value))
+        return Block(start, table, advised)
 
     def _merged(
-        self, all_: Sequence[Row | FileFault], good: Sequence[int], unfit: Sequence[FileFault]
+        self, faults: dict[int, FileFault], indices: Sequence[int], unfit: Sequence[FileFault]
     ) -> list[FileFault]:
         """Return the bad rows in order: those of the format, and those whose values fit no column."""
-        unfit_at = {good[(fault.row or 0) - self.row + k]: fault for k, fault in enumerate(unfit)}
-        merged: list[FileFault] = []
-        for index, value in enumerate(all_):
-            fault = value if isinstance(value, FileFault) else unfit_at.get(index)
-            if fault:
-                merged.append(replace(fault, row=self.row + index - len(merged)))
-        return merged
+        all_ = faults | {indices[(fault.row or 0) - self.row + k]: fault for k, fault in enumerate(unfit)}
+        return [replace(all_[index], row=self.row + index - k) for k, index in enumerate(sorted(all_))]
+
+    def _joined(self, pieces: Sequence[Piece]) -> tuple[dict[str, list[Any]], list[Row]]:
+        """Return the columns of all pieces that are kept, and the rows among them that are not in columns."""
+        rows = [row for _, piece in pieces if isinstance(piece, list) for row in piece]
+        names: dict[str, None] = {}
+        for _, piece in pieces:
+            for part in [piece] if isinstance(piece, dict) else piece:
+                names.update(dict.fromkeys(part))
+        kept = [name for name in names if self._kept is None or name in self._kept]
+        if len(kept) * sum(count for count, _ in pieces) > MAX_CELLS:
+            raise TooLargeError(
+                f"{self._path} has more than {MAX_CELLS} cells in one block, since most columns are empty in most "
+                "rows; the option columns can choose among them"
+            )
+        columns: dict[str, list[Any]] = {name: [] for name in kept}
+        for count, piece in pieces:
+            for name, values in columns.items():
+                if isinstance(piece, list):
+                    values.extend([row.get(name) for row in piece])
+                else:
+                    values.extend(piece.get(name) or [None] * count)
+        return columns, rows

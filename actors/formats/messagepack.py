@@ -20,7 +20,7 @@ from rota.options import MessagePackOptions
 BLOCK_ROWS = 10_000
 
 ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
-"""What the unpacker raises for bytes that are no MessagePack, for lying lengths, and for maps as keys."""
+"""What the unpacker raises for bytes that are no MessagePack, and for lying lengths."""
 
 
 class Extension(Struct):
@@ -28,6 +28,12 @@ class Extension(Struct):
 
     code: int
     data: bytes
+
+
+class BadMap(Struct):
+    """A map with a key that comes twice, or is a map itself: no column holds it."""
+
+    pairs: list[tuple[Any, Any]]
 
 
 def read(file: Input, options: MessagePackOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:
@@ -74,6 +80,7 @@ class _Objects:
         self._base = self._fed = self._end = start.offset
         self._unpacker = msgpack.Unpacker(
             ext_hook=Extension,
+            object_pairs_hook=_map,
             max_buffer_size=self._row_bytes + 2 * GRID_BYTES,
             max_array_len=self._row_bytes,
             max_bin_len=self._row_bytes,
@@ -139,6 +146,15 @@ class _Objects:
 
     def _too_long(self) -> TooLargeError:
         return TooLargeError(f"{self._path}, byte {self._end}: an object is longer than {self._row_bytes} bytes")
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any] | BadMap:
+    """Return the pairs as a dict, which alone would drop all but the last value of a key."""
+    try:
+        found = dict(pairs)
+    except TypeError:
+        return BadMap(pairs)
+    return found if len(found) == len(pairs) else BadMap(pairs)
 
 
 def _array_header(first: bytes) -> tuple[int, int]:

@@ -53,12 +53,10 @@ class _RowGroups:
         self._bytes = size
         written = parquet.schema_arrow
         self._columns = chosen(file.path, written, None, file.limits)
-        self._wanted = list(options.columns or self._columns)
-        tops = list(dict.fromkeys(_top(file.path, name, written, self._columns) for name in self._wanted))
-        unique = list(self._columns) == written.names
-        self._read = self._wanted if options.columns and unique else None
-        self._tops = tops
-        self._names = [name for name in self._columns if name in tops] if self._read else list(self._columns)
+        wanted = list(options.columns or self._columns)
+        self._tops = list(dict.fromkeys(_top(file.path, name, written, self._columns) for name in wanted))
+        # Arrow chooses by name, which does not tell columns with the same name apart.
+        self._read = wanted if options.columns and list(self._columns) == written.names else None
         self._plain: Plain | None = None
         metadata = parquet.metadata
         claimed = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
@@ -119,7 +117,8 @@ class _RowGroups:
 
     def _decoded(self, batch: pa.RecordBatch, first: int) -> Iterator[tuple[int, pa.Table]]:
         if self._plain is None:
-            self._plain = Plain(self._path, batch.schema, self._names, self._limits)
+            names = batch.schema.names if self._read else list(self._columns)
+            self._plain = Plain(self._path, batch.schema, names, self._limits)
         return self._plain.blocks(batch, first)
 
 

@@ -40,7 +40,8 @@ class Plain:
     def blocks(self, batch: pa.RecordBatch, first: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """Yield the rows of a batch from one on that a block began with before, in tables of a few megabytes."""
         if any(has_views(field.type) for field in batch.schema):
-            batch = pa.RecordBatch.from_arrays([cleared(column) for column in batch.columns], schema=batch.schema)
+            columns = [_with_plain_dictionary(cleared(column)) for column in batch.columns]
+            batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
         step = rows_per_block(batch.nbytes, batch.num_rows)
         for begin in range(first // step * step, batch.num_rows, step):
             for start, part in self._halved(begin, batch.slice(begin, step)):
@@ -147,6 +148,14 @@ def _rebuilt(type_: pa.DataType, fields: list[pa.Field]) -> pa.DataType | None:
         entry = fields[0].type
         return pa.map_(entry.field(0), entry.field(1), keys_sorted=type_.keys_sorted)
     return None
+
+
+def _with_plain_dictionary(array: pa.Array) -> pa.Array:
+    """Return the array with a dictionary of no views, which Arrow cannot take values of."""
+    if not pa.types.is_dictionary(array.type) or not has_views(array.type):
+        return array
+    values = array.dictionary
+    return pa.DictionaryArray.from_arrays(array.indices, _plain(values, plain_type(values.type)))
 
 
 def _plain(array: pa.Array, type_: pa.DataType) -> pa.Array:

@@ -1,5 +1,7 @@
 """Clears what stands under the nulls of view columns: Arrow does not validate it, but follows it when it casts."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -41,7 +43,7 @@ def cleared(array: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(type_, len(array), own[:kept], children=[cleared(array.values)])
 
 
-def _without_nulls(array: pa.Array, own: list[pa.Buffer | None]) -> pa.Array:
+def _without_nulls(array: pa.Array, own: list[Any]) -> pa.Array:
     if not array.null_count:
         return array
     views = np.frombuffer(own[1], np.uint8, len(array) * VIEW_BYTES).reshape(-1, VIEW_BYTES).copy()

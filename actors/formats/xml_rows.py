@@ -56,10 +56,10 @@ class _Scan:
         while at < len(text):
             if self._at_row:
                 self._at_row = False
-                rows, ends = self._shape.match(text, at)
+                columns, ends = self._shape.match(text, at)
                 if ends:
                     yield from self._taken()
-                    yield from self._checked(text, at, rows, ends)
+                    yield from self._checked(text, at, columns, ends)
                     at, self._misses = ends[-1], 0
                     continue
                 self._misses += 1
@@ -117,7 +117,7 @@ class _Scan:
             self._shape.learn(builder.last_flat)
         self._at_row = True
 
-    def _checked(self, text: str, at: int, rows: list[dict[str, Any]], ends: list[int]) -> Iterator[Rows]:
+    def _checked(self, text: str, at: int, columns: dict[str, list[Any]], ends: list[int]) -> Iterator[Rows]:
         line = self._builder.line
         right, error = self._builder.check(text[at : ends[-1]])
 
@@ -125,9 +125,9 @@ class _Scan:
             begin = text.index("<", ends[index - 1] if index else at)
             return line + text.count("\n", at, begin)
 
-        count = len(rows) if error is None else bisect_right(ends, at + right)
+        count = len(ends) if error is None else bisect_right(ends, at + right)
         if count:
-            yield Rows(rows[:count], ends[:count], line_of, flat=True, before=at)
+            yield Rows([], ends[:count], line_of, columns=columns, before=at)
         if error:
             raise error
 
@@ -137,4 +137,4 @@ class _Scan:
         if count:
             rows, lines, sizes = builder.rows, builder.lines, builder.sizes
             builder.rows, builder.lines, builder.sizes = [], lines[count:], []
-            yield Rows(rows, list(accumulate(sizes)), lines.__getitem__, flat=False)
+            yield Rows(rows, list(accumulate(sizes)), lines.__getitem__)

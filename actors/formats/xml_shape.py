@@ -61,25 +61,25 @@ class Shape:
         """Begin anew, since prefixes may have other meanings."""
         self._row = self._pattern = None
 
-    def match(self, text: str, start: int) -> tuple[list[dict[str, Any]], list[int]]:
-        """Return the rows that follow each other from `start` on, and where each ends."""
-        rows: list[dict[str, Any]] = []
+    def match(self, text: str, start: int) -> tuple[dict[str, list[Any]], list[int]]:
+        """Return the columns of the rows that follow each other from `start` on, and where each row ends."""
         ends: list[int] = []
         if self._pattern is None:
-            return rows, ends
-        columns, match = self._columns, self._pattern.match
-        end = start
+            return {}, ends
+        rows: list[tuple[str | Any, ...]] = []
+        match, end = self._pattern.match, start
         while found := match(text, end):
             end = found.end()
             ends.append(end)
-            rows.append(dict(zip(columns, found.groups(), strict=False)))
-        for column in self._blank:
-            for row in rows:
-                if value := row[column]:
-                    row[column] = value[1:]
-        if ends and text.find("&", start, end) >= 0:
-            _dereference(text, start, rows, ends)
-        return rows, ends
+            rows.append(found.groups())
+        columns: dict[str, list[Any]] = dict(zip(self._columns, map(list, zip(*rows, strict=True)), strict=False))
+        if not rows:
+            return columns, ends
+        for name in self._blank:
+            columns[name] = [value[1:] if value else value for value in columns[name]]
+        if text.find("&", start, end) >= 0:
+            _dereference(text, start, columns, ends)
+        return columns, ends
 
 
 def _pattern(row: FlatRow) -> re.Pattern[str]:
@@ -114,15 +114,15 @@ def _merged(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]]) -> l
     return fields
 
 
-def _dereference(text: str, start: int, rows: list[dict[str, Any]], ends: list[int]) -> None:
+def _dereference(text: str, start: int, columns: dict[str, list[Any]], ends: list[int]) -> None:
     """Put the characters in place of what stands for them, as in `&lt;`."""
     at = text.find("&", start, ends[-1])
     while at >= 0:
         index = bisect_right(ends, at)
-        row = rows[index]
-        for column, value in row.items():
+        for column in columns.values():
+            value = column[index]
             if value and "&" in value:
-                row[column] = _REFERENCE.sub(_character, value)
+                column[index] = _REFERENCE.sub(_character, value)
         at = text.find("&", ends[index], ends[-1])
 
 

@@ -84,24 +84,20 @@ class XmlValues:
             name for name, type_ in options.column_types.items() if type_ not in {"string", "json", "binary"}
         }
 
-    def fit(self, rows: Sequence[Row], not_flat: Sequence[Row], schema: pa.Schema | None) -> None:
-        """Change the rows of a block, which follow those that have the columns of `schema`.
+    def fit(self, columns: dict[str, list[Any]], rows: Sequence[Row], schema: pa.Schema | None) -> None:
+        """Change the columns of a block, which follow those of `schema`; `rows` may hold more than texts.
 
         Known columns keep their form; a new one gets that which fits all its values here.
         """
-        for name in self._blank_is_null:
-            for row in rows:
-                if name in row and row[name] == "":
-                    row[name] = None
-        for name, form in self._forms(not_flat, schema).items():
-            if not form.plain and name not in self._column_types:
-                for row in rows:
-                    if name in row:
-                        row[name] = form.fit(row[name])
+        for name in self._blank_is_null & columns.keys():
+            if "" in columns[name]:
+                columns[name] = [None if value == "" else value for value in columns[name]]
+        for name, form in self._forms(rows, schema).items():
+            if not form.plain and name in columns and name not in self._column_types:
+                columns[name] = [form.fit(value) for value in columns[name]]
 
-    def advise(self, fault: FileFault, row: Row) -> FileFault:
+    def advise(self, fault: FileFault, value: Any) -> FileFault:
         """Name the option that helps where an element comes more than once that came once in each row before."""
-        value = row.get(fault.column) if fault.column else None
         if not isinstance(value, list) or fault.column in self._column_types:
             return fault
         message = (

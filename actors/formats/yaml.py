@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import pyarrow as pa
 from yaml._yaml import CParser
@@ -56,9 +57,9 @@ class _Stream:
 class _AsItIs:
     """Rows that need no change before they become columns."""
 
-    def fit(self, rows: Sequence[Row], not_flat: Sequence[Row], schema: pa.Schema | None) -> None:
-        """Leave the rows as they are."""
+    def fit(self, columns: dict[str, list[Any]], rows: Sequence[Row], schema: pa.Schema | None) -> None:
+        """Leave the columns as they are."""
 
-    def advise(self, fault: FileFault, row: Row) -> FileFault:  # noqa: ARG002
+    def advise(self, fault: FileFault, value: Any) -> FileFault:  # noqa: ARG002
         """Return the fault as it is."""
         return fault

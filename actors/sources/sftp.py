@@ -26,6 +26,7 @@ SILENCE_SECONDS = 30.0
 PIECE_BYTES = 64 * 1024
 """What sshd gives for one request, unless it says that it gives more."""
 PIECES_IN_FLIGHT = 64
+HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-sha2-512", "rsa-sha2-256")
 CONNECTIONS = 64
 """File systems that are kept open."""
 
@@ -249,9 +250,9 @@ def _known_hosts(connection: SftpConnection) -> dict[str, Any]:
             key = asyncssh.import_public_key(connection.host_key)
         except asyncssh.KeyImportError:
             raise SourceError("The host_key of the SFTP connection is no public key") from None
-        # The kinds of this key first, and then all others: a server that has only others is told apart from one that
-        # cannot be reached.
-        kinds = "^" + ",".join(kind.decode() for kind in key.sig_algorithms)
+        # Other kinds after those of this key: a server that has only others is told from one that is down.
+        kinds = [kind.decode() for kind in key.sig_algorithms]
+        kinds += [kind for kind in HOST_KEYS if kind not in kinds]
         return {"known_hosts": ([key], [], []), "server_host_key_algs": kinds}
     if connection.known_hosts is None:
         raise SourceError("The SFTP connection needs host_key or known_hosts, to know the server by")

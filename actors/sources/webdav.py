@@ -67,9 +67,10 @@ class PublicTransport(httpx.BaseTransport):
             raise SourceError("The WebDAV server redirects to an address that is not public (allow_private)")
         # The address that was looked at is the one that is connected.
         url = request.url.copy_with(host=addresses[0])
-        facts = {"headers": request.headers, "stream": request.stream}
-        facts["extensions"] = {**request.extensions, "sni_hostname": host}
-        return self._transport.handle_request(httpx.Request(request.method, url, **facts))
+        named = {**request.extensions, "sni_hostname": host}
+        return self._transport.handle_request(
+            httpx.Request(request.method, url, headers=request.headers, stream=request.stream, extensions=named)
+        )
 
     def close(self) -> None:
         """End all connections."""
@@ -267,7 +268,16 @@ class WebdavFile(io.RawIOBase):
     def _take(self, size: int) -> bytes:
         taken = [self._rest]
         count = len(self._rest)
-        while count < size and (piece := next(self._pieces, None)) is not None:
+        while count < size:
+            try:
+                piece = next(self._pieces, None)
+            except httpx.TransportError:
+                if not count:
+                    raise
+                self._let_go()  # what came so far counts
+                break
+            if piece is None:
+                break
             taken.append(piece)
             count += len(piece)
         data = b"".join(taken)

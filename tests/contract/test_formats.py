@@ -212,7 +212,8 @@ def test_a_file_that_is_cut_gives_the_rows_before_and_says_so(case: Case) -> Non
             assert error, end
             assert rows == whole[: len(rows)]
         elif not error and rows:
-            assert rows[:-1] == whole[: len(rows) - 1]
+            # What stands before the cut may look like a row with other columns.
+            assert [{name: row[name] for name in whole[0]} for row in rows[:-1]] == whole[: len(rows) - 1]
 
 
 @every_format

@@ -152,9 +152,7 @@ def test_claims_of_more_rows_than_bytes_are_errors() -> None:
     million = bytes([0x80, 0x89, 0x7A])
     assert "claims 1000000 rows in 0 bytes" in error_of(head + million + b"\x00" + SYNC)
     assert "claims 1000000 rows in 1 bytes" in error_of(written(record(x="int"), []) + million + b"\x02\x02" + SYNC)
-    assert "no codec 'none'" in error_of(
-        head.replace(b"null\x00\x00", b"none\x00\x00").replace(b"\x08null\x00", b"\x08none\x00")
-    )
+    assert "no codec 'none'" in error_of(head.replace(b"\x08null", b"\x08none"))
 
 
 def test_a_bomb_is_found_while_it_is_decompressed() -> None:
@@ -200,9 +198,10 @@ def test_rows_come_out_as_they_were_written(values: list[dict[str, Any]], interv
 
     found = rows_in(blocks_of(CASE, written(RECORD, values, codec, sync_interval=interval)))
 
-    assert repr(found) == repr(
-        [{**row, "d": list(row["d"].items()), "e": {**empty, names[type(row["e"])]: row["e"]}} for row in values]
-    )
+    assert [[row[name] for name in "abde"] for row in found] == [
+        [row["a"], row["b"], list(row["d"].items()), {**empty, names[type(row["e"])]: row["e"]}] for row in values
+    ]
+    assert repr([row["c"] for row in found]) == repr([row["c"] for row in values])
 
 
 def test_changed_bytes_never_end_the_process(tmp_path: Path) -> None:

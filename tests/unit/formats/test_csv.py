@@ -619,3 +619,13 @@ def test_rows_are_told_apart_as_the_parser_does(text: str, chunk_bytes: int, esc
         return found, bad, ""
 
     assert taken(chunk_bytes) == taken(1000)
+
+
+@pytest.mark.parametrize("chunk_bytes", [4, 7, 16])
+def test_blocks_are_the_same_from_every_position_behind_long_rows(chunk_bytes: int) -> None:
+    body = b"a,b\n" + b"".join(b'%d,"%s"\n' % (n, b"x\n" * (n * 7 % 40)) for n in range(40))
+    blocks = blocks_of(body, chunk_bytes=chunk_bytes)
+
+    for index, block in enumerate(blocks):
+        again = read(Pieces(body, chunk_bytes), PLAIN, block.start, block.table.schema)
+        assert [(one.start, one.table) for one in again] == [(one.start, one.table) for one in blocks[index:]]

@@ -44,7 +44,8 @@ def fault_of(body: bytes, path: str | None = None, **how: Any) -> FileFault:
 
 def simple_elements(text: bytes) -> tuple[list[int], int]:
     """Find the commas and the end one character at a time."""
-    quoted, depth, commas, at = False, 0, [], 0
+    commas: list[int] = []
+    quoted, depth, at = False, 0, 0
     while at < len(text):
         character = text[at : at + 1]
         if character == b"\\" and text[at + 1 : at + 2] in (b'"', b"\\"):

@@ -113,9 +113,9 @@ def test_a_page_whose_checksum_is_wrong_is_an_error_after_the_rows_before() -> N
     body[at] ^= 1
     rows: list[dict[str, Any]] = []
 
+    blocks = read("parquet", Input(Body(bytes(body))), ParquetOptions(), START)
     with pytest.raises(BadRowError, match=r"rows\.file, row group 2: could not verify page integrity") as caught:
-        for block in read("parquet", Input(Body(bytes(body))), ParquetOptions(), START):
-            rows += block.table.to_pylist()
+        rows.extend(row for block in blocks for row in block.table.to_pylist())
 
     assert rows == [{"n": n} for n in range(1000)]
     assert caught.value.fault.row == 1000
@@ -130,7 +130,7 @@ def test_what_is_no_parquet_file_is_an_error_that_says_so() -> None:
 
 def test_limits_hold() -> None:
     assert "at most 3 are read" in error_of(file(TABLE), limits=Limits(columns=3))
-    zeros = file(pa.table({"x": np.zeros(20_000_000)}), compression="zstd", use_dictionary=False)
+    zeros = file(pa.table({"x": np.zeros(20_000_000)}), 20_000_000, compression="zstd", use_dictionary=False)
     assert "by decompression" in error_of(zeros)
 
 

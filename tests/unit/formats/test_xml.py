@@ -1,4 +1,4 @@
-"""XML: what rows are, that both ways of reading give the same, and that no document ends silently or costs too much."""
+"""XML: what rows are, that both ways of reading agree, and that no document ends silently or costs too much."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from actors.formats.block import BadRowError
+from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.limits import Limits
+from actors.formats.line_blocks import Rows
 from actors.formats.xml import read
 from actors.formats.xml_rows import rows_in
 from actors.formats.xml_text import decoded
@@ -38,9 +39,19 @@ MIXED = """<?xml version="1.0"?><o:orders xmlns:o="u1" xmlns:p="u2" n="1"><head/
 </o:orders>""".encode()
 
 
+def values(piece: Rows) -> list[dict[str, Any]]:
+    """Return rows without what is null."""
+    columns = piece.columns
+    if columns is None:
+        found: list[Any] = list(piece.values)
+    else:
+        found = [{name: columns[name][index] for name in columns} for index in range(len(piece.ends))]
+    return [{name: value for name, value in row.items() if value is not None} for row in found]
+
+
 def elements(body: bytes, row: str | None = None, limits: Limits | None = None) -> list[dict[str, Any]]:
     pieces = rows_in("o.xml", decoded("o.xml", [body]), row, limits or Limits())
-    return [{k: v for k, v in value.items() if v is not None} for rows in pieces for value in rows.values]  # type: ignore[union-attr] # XML has no faults here
+    return [value for piece in pieces for value in values(piece)]
 
 
 def rows(
@@ -125,7 +136,7 @@ def test_a_document_that_is_cut_anywhere_gives_the_rows_before_and_an_error(limi
         found: list[dict[str, Any]] = []
         with pytest.raises(BadRowError):
             for piece in rows_in("o.xml", decoded("o.xml", [MIXED[:end]]), "order", limits):
-                found += [{k: v for k, v in value.items() if v is not None} for value in piece.values]  # type: ignore[union-attr] # XML has no faults here
+                found += values(piece)
         assert found == all_[: len(found)]
 
 
@@ -160,7 +171,7 @@ def test_an_encoding_that_no_document_can_be_in_is_an_error(encoding: str) -> No
 
 
 def test_bytes_that_are_no_text_end_the_document_after_the_rows_before() -> None:
-    blocks = []
+    blocks: list[Block] = []
     with pytest.raises(BadRowError, match="no utf-8") as caught:
         blocks.extend(read(Input(Body(b"<a><r><x>1</x></r><r><x>\xff</x></r></a>")), XmlOptions(), START))
 
@@ -263,6 +274,20 @@ def test_values_of_a_column_that_are_texts_and_records_become_records() -> None:
     body = '<a><r><x>1</x></r><r><x u="e">2</x></r></a>'
 
     assert rows(body) == [{"x": {"#text": "1", "@u": None}}, {"x": {"#text": "2", "@u": "e"}}]
+
+
+def test_a_choice_of_columns_keeps_the_number_of_rows() -> None:
+    body = b"<a><r><x>1</x><y>1</y></r>" + b"<r><x>1</x></r>" * 20_000 + b"</a>"
+    blocks = list(read(Input(Body(body)), XmlOptions(columns=["y"]), START))
+
+    assert [block.table.column_names for block in blocks] == [["y"], ["y"]]
+    assert sum(block.table.num_rows for block in blocks) == 20_001
+
+
+def test_many_names_in_few_rows_each_are_an_error() -> None:
+    body = "".join(f"<r><x{n % 9000}/></r>" for n in range(16_000))
+    with pytest.raises(TooLargeError, match="the option columns"):
+        rows(f"<a>{body}</a>")
 
 
 def test_types_are_those_of_the_option_and_an_empty_element_is_null_then() -> None:
