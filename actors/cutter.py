@@ -9,6 +9,7 @@ from msgspec import Struct
 from actors.formats.block import Block
 from events.batch import FileFault, Position
 
+OPTIONS = pa.ipc.IpcWriteOptions()
 JOBS_PER_CUT = 200
 """Jobs that are handed on together: few enough for one publish, enough to spread its cost."""
 
@@ -79,7 +80,7 @@ def _joined(first: pa.Table, second: pa.Table) -> pa.Table:
 
 def _slice(table: pa.Table, index: int, first_row: int, position: Position) -> Slice:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=OPTIONS) as writer:
         writer.write_table(table)
     body = sink.getvalue()
     return Slice(index, first_row, table.num_rows, body, hashlib.sha256(body).hexdigest(), position)

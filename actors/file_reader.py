@@ -1,7 +1,7 @@
 """The reader of one file: cuts it into jobs and schedules them, from where the batch's events say to its end.
 
-Rows are stored before the jobs that need them, jobs before the progress that counts them. Whoever takes over goes on
-after the last `batch.advanced`, and the jobs that it makes again have the ids that they had, so none is doubled.
+Rows are stored before the jobs that need them, jobs before the progress that counts them. Whoever takes over goes
+on after the last `batch.advanced`, and the jobs that it makes again have the ids that they had, so none is doubled.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from actors.formats.block import BadRowError
 from actors.formats.detect import detect
 from actors.formats.input import Input
 from actors.formats.registry import read
+from actors.prefetch import prefetched
 from actors.sources.errors import SourceError
 from actors.sources.file import SourceFile
 from events.batch import (
@@ -46,6 +47,7 @@ from rota.options import Compression, Options
 from rota.protocol import JobDetails, Payload, Rows
 
 TELL_SECONDS = 0.5
+BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
 MESSAGE_BYTES = 1024 * 1024
 """About the size of the messages that schedule jobs or tell of bad rows."""
@@ -123,7 +125,11 @@ class FileReader:
                         compression=compression,
                     )
                 )
-                if (file.version, format_, compression) != (progress.version, progress.format, progress.compression):
+                if (file.version, format_, compression) != (
+                    progress.version,
+                    progress.format,
+                    progress.compression,
+                ):
                     reading.begin_again()
             await self._cut(reading, Input(file, compression), format_, self._options(format_))
             await asyncio.to_thread(file.check_unchanged)
@@ -151,7 +157,12 @@ class FileReader:
         start, known = reading.start, reading.schema
 
         def cuts() -> Iterator[Cut]:
-            blocks = read(format_, file, options, start, known, bad_rows=details.bad_rows)
+            # Parsing, and writing with digests, leave Python alone most of the time: each has a thread.
+            blocks = prefetched(
+                lambda: read(format_, file, options, start, known, bad_rows=details.bad_rows),
+                BLOCKS_AHEAD,
+                f"parse {file.path}",
+            )
             return cut(blocks, details.rows_per_job, rows=reading.rows, jobs=reading.jobs)
 
         async with aclosing(ahead(cuts, CUTS_AHEAD)) as some:
@@ -170,9 +181,7 @@ class FileReader:
         while faults:
             some, faults = faults[:MAX_FAULTS_A_MESSAGE], faults[MAX_FAULTS_A_MESSAGE:]
             await self._send(
-                QuarantineRows(
-                    id=self._batch, file_index=reading.index, bad_before=before, faults=tuple(some)
-                )
+                QuarantineRows(id=self._batch, file_index=reading.index, bad_before=before, faults=tuple(some))
             )
             before += len(some)
 
@@ -223,9 +232,7 @@ class FileReader:
             index=one.index,
             first_row=one.first_row,
             count=one.count,
-            payload=Payload(
-                rows_subject(self._batch, index, one.index, one.sha256), one.body.size, one.sha256
-            ),
+            payload=Payload(rows_subject(self._batch, index, one.index, one.sha256), one.body.size, one.sha256),
         )
         return ScheduleJob(
             id=batch_job_id(self._batch, index, one.index),

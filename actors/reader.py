@@ -179,9 +179,7 @@ class Reader:
         )
         if self._leads_only:
             return
-        reader = FileReader(
-            self._batch, state.details, self._sources, self._payloads, self._flight, self._send_all
-        )
+        reader = FileReader(self._batch, state.details, self._sources, self._payloads, self._flight, self._send_all)
         while (index := self._offers.take()) is not None:
             if not await reader.run(index, files[index]):
                 self._offers.withdraw()

@@ -1,8 +1,8 @@
 """The batch: what follows from what is asked of it.
 
-    reading ─► sealed ─► completed      `failed` from either, when a file cannot be read to its end;
-       ▲                                `batch.redrive` lets the reading of a failed one go on
-       └──── failed
+reading ─► sealed ─► completed      `failed` from either, when a file cannot be read to its end;
+▲                                `batch.redrive` lets the reading of a failed one go on
+└──── failed
 """
 
 from datetime import datetime
@@ -216,7 +216,8 @@ def _step(
             return []
         return [BatchFailed(reason=command.reason, **facts)]
     if isinstance(command, ListFiles):
-        if state.listed or command.first != len(state.files):
+        news = command.last or command.paths
+        if state.listed or command.first != len(state.files) or not news:
             return []
         return [FilesListed(first=command.first, paths=command.paths, last=command.last, **facts)]
     index = command.file_index

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from events.batch import BatchOpened, RedriveBatch
+from events.batch import OpenBatch, RedriveBatch
+from events.batch_decisions import BATCH
 from events.catalog import AnyCommand
 from events.ids import keyed_group, new_group
 from events.jetstream.log import Recorded
@@ -20,11 +21,21 @@ from gateway.callers import Asker
 from gateway.edge import Edge
 from gateway.lookup import find, find_specs
 from gateway.messages import CommandResponse, JobResult, SpecRequest
+from gateway.options import check_options
 from gateway.problems import Faults
 from gateway.repeats import check_batch, check_jobs
-from gateway.translate import batch_command, check_options, job_commands
+from gateway.translate import batch_command, job_commands
 from rota.errors import BY_SLUG, ConflictError, InvalidRequestError, RotaError
-from rota.protocol import ENDED_JOB, BatchRequest, JobFault, JobRequest, JobStatus, RedriveRequest, RegisterSpec, Result
+from rota.protocol import (
+    ENDED_JOB,
+    BatchRequest,
+    JobFault,
+    JobRequest,
+    JobStatus,
+    RedriveRequest,
+    RegisterSpec,
+    Result,
+)
 
 ASK_SECONDS = 2.0
 """How long a shard's answer is waited for; the command is stored all the same."""
@@ -87,15 +98,18 @@ async def open_batch(edge: Edge, request: BatchRequest, asker: Asker) -> str:
 async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: Asker) -> CommandResponse:
     """Have the reading of a failed batch go on; ConflictError if it is completed, NotFoundError if there is none."""
     found = await find(edge, "batch", id_)
-    if request.format is not None or request.options is not None:
+    state = reduce(BATCH.evolve, (recorded.event for recorded in found.events), None)
+    details = state.details if state else found.waiting.details if isinstance(found.waiting, OpenBatch) else None
+    if details and (request.format is not None or request.options is not None):
+        # What is left out stays as it was, and must go with what is given.
         faults = Faults()
-        # The format may be the one that the batch has.
-        details = next((one.event.details for one in found.events if isinstance(one.event, BatchOpened)), None)
-        check_options(request.format or (details.format if details else None), request.options or {}, faults)
+        check_options(
+            request.format or details.format,
+            details.options if request.options is None else request.options,
+            faults,
+        )
         faults.check()
-    command = RedriveBatch(
-        id=id_, format=request.format, options=request.options, bad_rows=request.bad_rows
-    )
+    command = RedriveBatch(id=id_, format=request.format, options=request.options, bad_rows=request.bad_rows)
     return await carry_out(edge, command, asker)
 
 

@@ -1,6 +1,8 @@
 """Errors as problem documents (RFC 9457)."""
 
 import logging
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -72,6 +74,13 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         log.exception("%s %s failed", request.method, request.path)
         detail = "The gateway's log says more"
         return _response(_problem(RotaError.status, RotaError.slug, RotaError.title, detail), {})
+
+
+def unknown(what: str, name: str, names: Sequence[str]) -> str:
+    """Say that there is no such thing, and which names are near to it."""
+    if near := get_close_matches(name, names):
+        return f"There is no {what} {name}; did you mean {' or '.join(near)}?"
+    return f"There is no {what} {name}"
 
 
 def document(error: RotaError) -> dict[str, Any]:

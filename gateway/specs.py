@@ -5,7 +5,7 @@ from aiohttp import web
 from gateway.answers import answer
 from gateway.edge import edge_of
 from gateway.lookup import find_spec, spec_names
-from gateway.translate import unknown
+from gateway.problems import unknown
 from rota.errors import NotFoundError
 
 routes = web.RouteTableDef()

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
 from events.batch import BatchDetails, OpenBatch
-from events.formats import Format, formats
 from events.ids import keyed_group, member
 from events.job import ScheduleJob
 from events.sources import Connection
-from gateway.problems import Faults
+from gateway.files import check_files
+from gateway.options import check_options
+from gateway.problems import Faults, unknown
 from gateway.schemas import Schemas
 from rota.jetstream import MAX_BATCH
 from rota.protocol import MAX_INLINE_BYTES, BatchRequest, JobDetails, JobRequest, SpecView
@@ -90,7 +89,7 @@ def batch_command(
 ) -> OpenBatch:
     """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong."""
     faults = Faults()
-    _check_files(request, connections, faults)
+    check_files(request, connections, faults)
     check_options(request.format, request.options, faults)
     spec = specs.found.get(request.spec)
     if spec is None:
@@ -120,34 +119,6 @@ def batch_command(
     return OpenBatch(id=id_, details=details)
 
 
-def check_options(format_: str | None, options: Mapping[str, Any], faults: Faults) -> None:
-    """Note what is wrong with the format and the options of a request: those of the format, or by formats' names."""
-    known = formats()
-    if format_ is not None:
-        if format_ in known:
-            _check_options_of(known[format_], options, "#/options", faults)
-        else:
-            faults.add("#/format", f"{unknown('format', format_, list(known))} The formats are {', '.join(sorted(known))}")
-        return
-    for name, some in options.items():
-        if name not in known:
-            faults.add(
-                f"#/options/{name}",
-                f"{name} is no format. Name the `format` that the options belong to, or give them by the names of formats",
-            )
-        elif not isinstance(some, Mapping):
-            faults.add(f"#/options/{name}", "The options of a format are an object")
-        else:
-            _check_options_of(known[name], some, f"#/options/{name}", faults)
-
-
-def unknown(what: str, name: str, names: Sequence[str]) -> str:
-    """Say that there is no such thing, and which names are near to it."""
-    if near := get_close_matches(name, names):
-        return f"There is no {what} {name}; did you mean {' or '.join(near)}?"
-    return f"There is no {what} {name}"
-
-
 def _packed(
     request: JobRequest | BatchRequest, spec: SpecView, schemas: Schemas, place: str, faults: Faults
 ) -> Raw:
@@ -169,35 +140,6 @@ def _packed(
             "Put the data where the worker can read it, and its address into the params",
         )
     return Raw(packed)
-
-
-def _check_options_of(format_: Format, options: Mapping[str, Any], place: str, faults: Faults) -> None:
-    try:
-        msgspec.convert(options, format_.options)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        faults.add(place + path.rstrip("`").replace("[...]", "").replace(".", "/"), message)
-
-
-def _check_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:
-    if request.connection and request.connection not in connections:
-        faults.add("#/connection", unknown("connection", request.connection, list(connections)))
-    for index, path in enumerate(request.files):
-        if request.connection:
-            if ".." in path.split("/"):
-                faults.add(f"#/files/{index}", "A path below a connection has no '..'")
-            continue
-        try:
-            url = urlsplit(path)
-        except ValueError as error:
-            faults.add(f"#/files/{index}", f"{path!r} is no URL: {error}")
-            continue
-        if url.scheme not in {"http", "https"} or not url.netloc:
-            what = f"an address with {url.scheme}://" if url.scheme else "a path"
-            faults.add(f"#/files/{index}", f"{what} needs a connection; without one a file is an http or https URL")
-        elif "@" in url.netloc:
-            # It would stand in the log for ever.
-            faults.add(f"#/files/{index}", "A URL must not hold a user or password; they belong into a connection")
 
 
 def _or(value: T | UnsetType, default: T) -> T:

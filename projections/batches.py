@@ -17,7 +17,8 @@ from events.catalog import encode
 from projections.sqlite import Fold, Projection, Row, to_microseconds
 
 SCHEMA = (
-    # `paths` (of all files, if they need not be looked for) and `labels` are MessagePack. The last two columns are for retention.
+    # `paths` (of all files, if they need not be looked for) and `labels` are MessagePack. The last two columns are
+    # for retention.
     """
     CREATE TABLE batches (
         id TEXT PRIMARY KEY NOT NULL,
@@ -82,7 +83,8 @@ END = "UPDATE batches SET status = ?, error = ?, ended_at = ?, last_sequence = ?
 def _opened(event: BatchOpened, _: int) -> Row:
     details = event.details
     labels = encode(details.labels) if details.labels else None
-    return (event.originator_id, details.spec, encode(() if details.searched else details.files), labels, to_microseconds(event.at))
+    paths = encode(() if details.searched else details.files)
+    return (event.originator_id, details.spec, paths, labels, to_microseconds(event.at))
 
 
 def _listed(event: FilesListed, _: int) -> Row:

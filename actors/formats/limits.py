@@ -8,7 +8,7 @@ MEBIBYTE = 1024 * 1024
 class Limits(Struct, frozen=True):
     """Bounds of reading one file; more is a clear error."""
 
-    row_bytes: int = 64 * MEBIBYTE
+    row_bytes: int = 8 * MEBIBYTE
     """One row as it stands in the file."""
     depth: int = 64
     """Lists and records within each other."""

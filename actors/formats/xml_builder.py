@@ -18,6 +18,10 @@ MAX_NAMES = 100_000
 MAX_DOCTYPE_BYTES = 1024 * 1024
 NIL = ("http://www.w3.org/2001/XMLSchema-instance\x01nil", {"true", "1"})
 TEXT = "#text"
+TAKEN = "\x02"
+"""Before a name that is given, among the names of an element's fields."""
+MAX_FLAT_NAMES = 1000
+"""Rows with more names than this are not read by a pattern."""
 
 _REFERENCES = re.compile(rb"&(?!(?:amp|apos|gt|lt|quot);|#)")
 
@@ -244,7 +248,7 @@ class RowBuilder:
         self.sizes.append(self._parser.CurrentByteIndex - self._row_start)
         self.last_tag = _written(element.name)
         self.last_flat = None
-        if element.flat and TEXT not in row:
+        if element.flat and TEXT not in row and len(element.keys) <= MAX_FLAT_NAMES:
             written = {column: _written(name) for name, column in element.keys.items()}
             attributes = [(written[column], column) for column in row if column[0] == "@"]
             children = [(written[column], column) for column in row if column[0] != "@"]
@@ -275,10 +279,10 @@ class RowBuilder:
         key = keys.get(mark + identity)
         if key is None:
             local = key = mark + _local(name[len(mark) :])
-            number, taken = 2, set(keys.values())
-            while key in taken:
+            number = 2
+            while TAKEN + key in keys:
                 key, number = f"{local}_{number}", number + 1
-            keys[mark + identity] = key
+            keys[mark + identity] = keys[TAKEN + key] = key
         keys[name] = key
         return key
 

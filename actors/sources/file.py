@@ -1,7 +1,6 @@
 """A file of a source: what is known of it, and its bytes in order or from anywhere."""
 
 import logging
-import queue
 import tempfile
 import threading
 import time
@@ -10,10 +9,11 @@ from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, TypeVar
 
 from actors.formats.input import GRID_BYTES
+from actors.prefetch import prefetched
 from actors.sources.errors import ChangedError, MomentaryError, SourceError, translated
 from actors.sources.registry import file_system, full_path, shown_path
 from events.sources import Connection
-from rota.errors import TooLargeError
+from rota.errors import NotFoundError, TooLargeError
 from rota.options import Compression
 
 CHUNK_BYTES = GRID_BYTES
@@ -48,14 +48,25 @@ class SourceFile:
         self._opened: BinaryIO | None = None
         self._spool: BinaryIO | None = None
         self._closed = False
+        if connection and connection.root:
+            self._stay_below(connection.root)
         info = self._info()
         if info["type"] == "directory":
-            raise SourceError(f"{self.path} is a directory")
+            raise SourceError(f"{self.path} is a directory: end it with a slash to have its files read")
         self.size: int | None = info.get("size")
         self.version = _version(info)
         self.media_type: str | None = info.get("mimetype") or info.get("ContentType")
         self.compression: Compression | None = info.get("compression")
         """What the server has compressed the bytes with, as they are given here; None if it says nothing."""
+
+    def _stay_below(self, root: str) -> None:
+        """Raise NotFoundError if symbolic links lead out of the root, where there are links."""
+        if not hasattr(self._file_system, "realpath"):
+            return
+        real_root = self._trying(lambda: str(self._file_system.realpath(root)))
+        real = self._trying(lambda: str(self._file_system.realpath(self._full_path)))
+        if not real.startswith(real_root.rstrip("/") + "/"):
+            raise NotFoundError(f"{self.path} leads out of the root of its connection")
 
     def check_unchanged(self) -> None:
         """Raise ChangedError if the file is another one by now."""
@@ -63,36 +74,7 @@ class SourceFile:
 
     def chunks(self, offset: int = 0) -> Generator[bytes, None, None]:
         """Yield the file's bytes from an offset on, cut at the multiples of CHUNK_BYTES; a thread reads ahead."""
-        ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(CHUNKS_AHEAD)
-        closed = threading.Event()
-
-        def put(item: bytes | BaseException | None) -> bool:
-            while not closed.is_set():
-                try:
-                    ahead.put(item, timeout=0.2)
-                except queue.Full:
-                    continue
-                return True
-            return False
-
-        def read() -> None:
-            try:
-                for chunk in self._chunks(offset):
-                    if not put(chunk):
-                        return
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the reading thread
-                put(error)
-            else:
-                put(None)
-
-        threading.Thread(target=read, name=f"read ahead {self.path}", daemon=True).start()
-        try:
-            while (item := ahead.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            closed.set()
+        yield from prefetched(lambda: self._chunks(offset), CHUNKS_AHEAD, f"read ahead {self.path}")
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return bytes from anywhere; fewer only at the end of the file.

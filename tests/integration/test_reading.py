@@ -32,7 +32,6 @@ from events.ids import group_of
 from events.jetstream.payloads import Payloads
 from events.job import JobQueued
 from events.sources import Connection, HttpConnection
-from events.subjects import aggregate_filter
 from rota.options import Selection
 from rota.protocol import Result, SucceedJob
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id
@@ -82,7 +81,7 @@ class Worker:
 
     async def run(self, batch: str) -> None:
         payloads = Payloads(self._write_side.connection)
-        async with self._write_side.log.follow([f"rota.event.job.>"]) as follower:
+        async with self._write_side.log.follow(["rota.event.job.>"]) as follower:
             while True:
                 for message in await follower.take():
                     if not message.subject.split(".")[3].startswith(f"{batch}_"):

@@ -7,7 +7,7 @@ import msgspec
 import pyarrow as pa
 
 from rota.options import MessagePackOptions
-from tests.contract.formats.case import BadSample, Case
+from tests.contract.formats.case import BadSample, Case, rows_of
 
 
 def write(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -46,11 +46,11 @@ CASE = Case(
         BadSample(b"\x92\x81\xa1x\x01\x82\xa1x\x01\xa1x\x02", [{"x": 1, "value": None}], 1, ["byte 5"]),
     ],
     broken={
-        "no end": write([{"id": 0}])[:-1],
-        "more after the end": write([{"id": 0}]) + b"\xc0",
-        "a byte without a meaning": b"\x92\x01\xc1",
+        "no end": write(rows_of(1))[:-1],
+        "more after the end": write(rows_of(1)) + b"\xc0",
+        "a byte without a meaning": b"\x92" + msgspec.msgpack.encode(rows_of(1)[0]) + b"\xc1",
         "a length that lies": b"\x91\xdb\xff\xff\xff\xffabc",
-        "a count that lies": b"\xdd\xff\xff\xff\xff\x01",
+        "a count that lies": b"\xdd\xff\xff\xff\xff" + msgspec.msgpack.encode(rows_of(1)[0]),
     },
     empty=b"\x90",
     empty_file_is_error=False,

@@ -1,8 +1,9 @@
 """YAML in the suite: written by PyYAML's emitter."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import yaml
@@ -29,7 +30,7 @@ CASE = Case(
         "timestamps with a zone": (
             b"- x: 2026-05-01T09:30:00Z\n",
             pa.timestamp("us", "UTC"),
-            [datetime(2026, 5, 1, 9, 30, tzinfo=UTC)],
+            [datetime(2026, 5, 1, 9, 30, tzinfo=ZoneInfo("UTC"))],
         ),
         "binary": (b"- x: !!binary AAH/\n", pa.binary(), [b"\x00\x01\xff"]),
         "lists": (b"- x: [1, 2]\n", pa.list_(pa.int64()), [[1, 2]]),
@@ -50,8 +51,8 @@ CASE = Case(
         ),
     ],
     broken={
-        "a list that is not closed": b"[{id: 1}, {id: 2}",
-        "quotes that are not closed": b'- id: 1\n- id: "2\n',
+        "a list that is not closed": GOOD + b"- [{id: 1}, {id: 2}",
+        "quotes that are not closed": GOOD + b'- id: "2\n',
         "bytes that are no UTF-8": GOOD + b"- id: \xff\n",
         "columns that do not fit": GOOD + b" - id: 1\n",
     },

@@ -142,7 +142,7 @@ async def test_an_index_page_is_a_directory(nginx: Nginx) -> None:
 async def test_a_file_is_no_directory_and_a_directory_no_file(nginx: Nginx) -> None:
     (nginx.files / "year2").mkdir()
 
-    with pytest.raises(SourceError, match=r"^year2 is a directory$"):
+    with pytest.raises(SourceError, match=r"^year2 is a directory: end it with a slash to have its files read$"):
         await asyncio.to_thread(SourceFile, at(nginx), "year2")
     with pytest.raises((NotADirectoryError, FileNotFoundError)):
         await asyncio.to_thread(file_system(at(nginx)).ls, f"{nginx.url}/rows.csv")

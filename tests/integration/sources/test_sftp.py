@@ -221,6 +221,20 @@ def test_a_file_that_became_another_one_is_not_read_on(server: Sshd) -> None:
             file.read_at(CHUNK_BYTES, 10)
 
 
+@pytest.mark.parametrize("name", ["out/hostname", "secret.csv"])
+def test_a_file_that_a_link_leads_to_out_of_the_root_is_refused(server: Sshd, tmp_path: Path, name: str) -> None:
+    folder = server.files / "root"
+    folder.mkdir(exist_ok=True)
+    (tmp_path / "secret.csv").write_bytes(b"a\n")
+    (tmp_path / "hostname").write_bytes(b"a\n")
+    for link, target in (("out", tmp_path), ("secret.csv", tmp_path / "secret.csv")):
+        (folder / link).unlink(missing_ok=True)
+        (folder / link).symlink_to(target)
+
+    with pytest.raises(NotFoundError, match=f"^{name} leads out of the root of its connection$"):
+        SourceFile(replace(server.connection(), root=str(folder)), name)
+
+
 def test_a_link_shows_as_a_link_and_where_it_leads(server: Sshd) -> None:
     folder = server.files / "links"
     folder.mkdir()

@@ -134,7 +134,7 @@ def test_a_document_that_is_cut_anywhere_gives_the_rows_before_and_an_error(limi
     all_ = elements(MIXED, "order", limits)
     for end in range(len(MIXED)):
         found: list[dict[str, Any]] = []
-        with pytest.raises(BadRowError):
+        with pytest.raises(BadRowError):  # noqa: PT012 - the rows before count
             for piece in rows_in("o.xml", decoded("o.xml", [MIXED[:end]]), "order", limits):
                 found += values(piece)
         assert found == all_[: len(found)]
@@ -227,8 +227,8 @@ LOW = Limits(row_bytes=256 * 1024, columns=100)
         b"<a>" * 100,
     ],
     ids=[
-        "text", "elements", "attribute", "comment", "name", "root", "document type", "attributes", "fields", "names",
-        "depth",
+        "text", "elements", "attribute", "comment", "name", "root", "document type", "attributes", "fields",
+        "names", "depth",
     ],
 )  # fmt: skip
 def test_a_hostile_document_is_an_error_within_seconds(body: bytes) -> None:
@@ -255,8 +255,10 @@ def test_a_column_that_was_single_and_comes_twice_later_is_a_bad_row_that_names_
     *_, block = read(Input(Body(body, "o.xml")), XmlOptions(), START)
 
     assert [fault.message for fault in block.bad] == [
-        "o.xml, line 16385, column x: the element comes 2 times, and came once in the rows before; the option lists "
-        "can make the column a list"
+        (
+            "o.xml, line 16385, column x: the element comes 2 times, and came once in the rows before; "
+            "the option lists can make the column a list"
+        )
     ]
     assert block.table.to_pylist() == [{"x": "1"}]
     blocks = list(read(Input(Body(body, "o.xml")), XmlOptions(lists=["x"]), START))
