@@ -63,6 +63,7 @@ class FileReader:
         self,
         batch: str,
         details: BatchDetails,
+        *,
         sources: Callable[[], dict[str, Connection]],
         payloads: Payloads,
         flight: Flight,
@@ -104,9 +105,7 @@ class FileReader:
 
     async def _read(self, reading: "_Reading") -> None:
         details, progress = self._details, reading.progress
-        source = self._sources().get(details.connection) if details.connection else None
-        if details.connection and source is None:
-            raise NotFoundError(f"The connection {details.connection} is not configured any more")
+        source = configured(self._sources(), details.connection)
         file = await asyncio.to_thread(SourceFile, source, progress.path)
         try:
             if progress.found and progress.version != file.version:
@@ -246,6 +245,15 @@ class FileReader:
                 rows=rows,
             ),
         )
+
+
+def configured(connections: dict[str, Connection], name: str | None) -> Connection | None:
+    """Return a connection by its name, None for plain URLs; NotFoundError if it is gone."""
+    if name is None:
+        return None
+    if name not in connections:
+        raise NotFoundError(f"The connection {name} is not configured any more")
+    return connections[name]
 
 
 def _detected(file: SourceFile, details: BatchDetails) -> tuple[str, Compression]:

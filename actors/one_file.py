@@ -38,7 +38,9 @@ async def read_one_file(
     async def send(commands: Sequence[AnyCommand]) -> None:
         await send_as_reader(bus, batch, commands)
 
-    reader = FileReader(batch, state.details, sources, Payloads(connection), flight, send)
+    reader = FileReader(
+        batch, state.details, sources=sources, payloads=Payloads(connection), flight=flight, send=send
+    )
     subjects = [ended_jobs_filter(batch), aggregate_filter("batch", batch)]
     async with log.follow(subjects, after=sequence, headers_only=True) as follower:
         reading = asyncio.create_task(reader.run(index, state.files[index]), name=f"read {batch} {index}")

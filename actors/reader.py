@@ -1,9 +1,10 @@
 """The batch reader: finds the files of one batch, has them read, and follows the jobs to their end.
 
 It reads one file at a time itself, and offers the others to readers in other processes, as far as the batch wishes
-and there is room. All of them tell the batch how far they are, so that whoever takes over goes on from the log. The
-rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended, and what is left when the batch has
-completed; what is left of a failed one goes by its age.
+and there is room. All of them tell the batch how far they are, so that whoever takes over goes on from the log.
+
+The rows of ROWS_BLOCK neighbouring jobs are removed when the last of them has ended, and what is left when the
+batch has completed; what is left of a failed one goes by its age.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from actors.file_reader import FileReader
+from actors.file_reader import FileReader, configured
 from actors.flight import Flight
 from actors.offers import Offers
 from actors.sources.errors import SourceError
 from actors.sources.registry import file_system, full_path
 from actors.sources.walk import walk
-from events.batch import CountJobs, FailBatch, ListFiles
+from events.batch import BatchDetails, CountJobs, FailBatch, ListFiles
 from events.batch_decisions import BatchState, FileState
 from events.catalog import AnyCommand
 from events.ids import place_in_batch
@@ -179,7 +180,14 @@ class Reader:
         )
         if self._leads_only:
             return
-        reader = FileReader(self._batch, state.details, self._sources, self._payloads, self._flight, self._send_all)
+        reader = FileReader(
+            self._batch,
+            state.details,
+            sources=self._sources,
+            payloads=self._payloads,
+            flight=self._flight,
+            send=self._send_all,
+        )
         while (index := self._offers.take()) is not None:
             if not await reader.run(index, files[index]):
                 self._offers.withdraw()
@@ -188,17 +196,8 @@ class Reader:
         """Find the files in the batch's directories; None if that fails, which fails the batch."""
         details = state.details
         known = {file.path for file in state.files}
-        source = self._sources().get(details.connection) if details.connection else None
         try:
-            if details.connection and source is None:
-                raise NotFoundError(f"The connection {details.connection} is not configured any more")
-            paths = await asyncio.to_thread(
-                lambda: list(walk(file_system(source), full_path(source, ""), details.files, details.selection))
-            )
-            if not paths and not details.selection.allow_empty:
-                raise NotFoundError(
-                    f"There is no file at {', '.join(details.files)}; allow_empty would make it a batch without rows"
-                )
+            paths = await asyncio.to_thread(self._search, details)
         except (SourceError, NotFoundError, TooLargeError) as error:
             await self._send(FailBatch(id=self._batch, reason=str(error)))
             return None
@@ -206,12 +205,23 @@ class Reader:
             log.exception("batch %s: its files cannot be found", self._batch)
             await self._send(FailBatch(id=self._batch, reason=f"The files cannot be found: {type(error).__name__}"))
             return None
+        if not paths and not details.selection.allow_empty:
+            reason = (
+                f"There is no file at {', '.join(details.files)}; allow_empty would make it a batch without rows"
+            )
+            await self._send(FailBatch(id=self._batch, reason=reason))
+            return None
         new = [path for path in paths if path not in known]
         for start in range(0, max(1, len(new)), PATHS_A_MESSAGE):
             some = tuple(new[start : start + PATHS_A_MESSAGE])
             last = start + PATHS_A_MESSAGE >= len(new)
             await self._send(ListFiles(id=self._batch, first=len(known) + start, paths=some, last=last))
         return [FileState(path) for path in new]
+
+    def _search(self, details: BatchDetails) -> list[str]:
+        source = configured(self._sources(), details.connection)
+        root = full_path(source, "")
+        return list(walk(file_system(source), root, details.files, details.selection))
 
     async def _send(self, *commands: AnyCommand) -> None:
         await self._send_all(commands)

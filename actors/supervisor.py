@@ -87,7 +87,7 @@ class Supervisor:
         lease = asyncio.create_task(self._keep_lease(message))
         try:
             for deaths in range(MAX_DEATHS):
-                # After a death the files are read in processes of their own, so that it is known which one is deadly.
+                # After a death each file is read in a process of its own, so that it is known which one is deadly.
                 if await self._lead(batch, leads_only=deaths > 0) or self._stopping.is_set():
                     break
             else:
@@ -172,9 +172,7 @@ class Supervisor:
         if index is not None and index in unfinished:
             file = state.files[index]
             fault = FileFault(f"{file.path}: reading it has ended the process of its reader {MAX_DEATHS} times")
-            fail = FailFile(
-                id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad
-            )
+            fail = FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
             await Bus(self._connection).send([fail], caller="supervisor", causation_id=f"{batch}.1")
 
     async def _keep_lease(self, message: Msg) -> None:

@@ -25,7 +25,7 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     spec: Name
     queue: Name
     files: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Paths below the connection, or URLs; one that ends with `/` is a directory, one with `*`, `?` or `[` a glob."""
+    """Paths below the connection, or URLs: with `/` at the end a directory, with `*`, `?` or `[` a glob."""
     rows_per_job: Annotated[int, Meta(ge=1)]
     max_jobs_in_flight: Annotated[int, Meta(ge=1)]
     params: Raw
@@ -54,9 +54,8 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
 class Position(Struct, frozen=True):
     """Where in a file reading can go on: before row number `row` (from 0; bad rows do not count).
 
-    `offset` is its byte in the decompressed file, `line` its line from 1, and `part` the row group, sheet or other
-    piece of the file, from 0, that `offset` may then count within: each format uses what it needs. `bad` is how many bad
-    rows stand before.
+    Each format uses what it needs of these: `offset` is its byte in the decompressed file, `line` its line from 1,
+    `part` the row group, sheet or other piece of the file, from 0. `bad` is how many bad rows stand before.
     """
 
     offset: int = 0
@@ -114,7 +113,7 @@ class AdvanceFile(Command, frozen=True, kw_only=True, tag="batch.advance"):
     rows: Count
     jobs: Count
     columns: bytes | None = None
-    """An Arrow schema, as an IPC message: the columns that were known at the position or later, if they are others."""
+    """An Arrow schema, as an IPC message: the columns that were known at the position or later."""
 
 
 class QuarantineRows(Command, frozen=True, kw_only=True, tag="batch.quarantine_rows"):

@@ -104,7 +104,7 @@ def decide(state: BatchState | None, command: BatchCommand, now: datetime) -> li
     facts: dict[str, Any] = {"originator_id": command.id, "originator_version": state.version + 1, "at": now}
     if isinstance(command, RedriveBatch):
         if state.status == "completed":
-            raise EndedError(f"The batch {command.id} is completed: there is nothing left to read", batch=command.id)
+            raise EndedError(f"The batch {command.id} is completed: nothing is left to read", batch=command.id)
         if state.status != "failed":
             return []
         format_ = None if command.format == state.details.format else command.format
@@ -196,14 +196,7 @@ BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_ev
 
 def _step(
     state: BatchState,
-    command: ListFiles
-    | FindFile
-    | AdvanceFile
-    | QuarantineRows
-    | FinishFile
-    | FailFile
-    | FailBatch
-    | CountJobs,
+    command: ListFiles | FindFile | AdvanceFile | QuarantineRows | FinishFile | FailFile | FailBatch | CountJobs,
     facts: dict[str, Any],
 ) -> list[Event]:
     """Return the event that the command asks for, unless the state has it already."""
@@ -315,12 +308,10 @@ def _with_file(state: BatchState, index: int, **changes: object) -> BatchState:
 def _redriven(state: BatchState, event: BatchRedriven) -> BatchState:
     """Return the state with all that was read by then, and the files that are not finished to be found again.
 
-    Options may change the columns, so that with others a file is read from its start, past the rows that are in jobs.
+    Options may change the columns: with others a file is read from its start, past the rows that are in jobs.
     """
     changes: dict[str, Any] = {
-        name: value
-        for name in ("format", "options", "bad_rows")
-        if (value := getattr(event, name)) is not None
+        name: value for name in ("format", "options", "bad_rows") if (value := getattr(event, name)) is not None
     }
     again: dict[str, Any] = {"found": False}
     if "format" in changes or "options" in changes:

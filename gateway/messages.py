@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rota.protocol import Id, JobFault, JobStatus, RegisterSpec, SpecView
+from rota.protocol import Id, JobFault, JobStatus, RedriveRequest, RegisterSpec, SpecView
 
 WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
 
@@ -27,6 +27,12 @@ class CancelJobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: Id
     reason: str = ""
+
+
+class RedriveBatchRequest(RedriveRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which failed batch is to be read on, and how; what is left out stays as it was."""
+
+    id: Id
 
 
 class SpecRequest(RegisterSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="spec.register"):

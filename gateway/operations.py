@@ -96,7 +96,10 @@ async def open_batch(edge: Edge, request: BatchRequest, asker: Asker) -> str:
 
 
 async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: Asker) -> CommandResponse:
-    """Have the reading of a failed batch go on; ConflictError if it is completed, NotFoundError if there is none."""
+    """Have the reading of a failed batch go on.
+
+    ConflictError if that cannot be, as it is completed, NotFoundError if there is none.
+    """
     found = await find(edge, "batch", id_)
     state = reduce(BATCH.evolve, (recorded.event for recorded in found.events), None)
     details = state.details if state else found.waiting.details if isinstance(found.waiting, OpenBatch) else None

@@ -11,8 +11,8 @@ from gateway.problems import Faults, unknown
 from rota.options import ColumnType
 
 TYPES = (
-    "string, json, binary, bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, date, time, "
-    "duration, timestamp, timestamp[zone] and decimal(digits,decimals)"
+    "string, json, binary, bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, date, "
+    "time, duration, timestamp, timestamp[zone] and decimal(digits,decimals)"
 )
 """The types that a column can have, as a message lists them."""
 
@@ -26,7 +26,7 @@ def check_options(format_: str | None, options: Mapping[str, Any], faults: Fault
     elif format_ in known:
         _check(known[format_], options, "#/options", faults)
     else:
-        faults.add("#/format", f"{unknown('format', format_, list(known))} There are {', '.join(sorted(known))}")
+        faults.add("#/format", _unknown(format_))
 
 
 def _check_by_name(name: str, options: Any, faults: Faults) -> None:
@@ -34,7 +34,7 @@ def _check_by_name(name: str, options: Any, faults: Faults) -> None:
     if name not in known:
         faults.add(
             place,
-            f"{unknown('format', name, list(known))} Without a `format`, options are given by the names of formats, "
+            f"{_unknown(name)}. Without a `format`, options are given by the names of formats, "
             'as in {"csv": {"delimiter": ";"}}',
         )
     elif not isinstance(options, Mapping):
@@ -56,6 +56,12 @@ def _check(format_: Format, options: Mapping[str, Any], place: str, faults: Faul
             faults.add(
                 f"{place}{where}", f"{detail}; the options are {names}" if "unknown field" in detail else detail
             )
+
+
+def _unknown(name: str) -> str:
+    known = formats()
+    said = unknown("format", name, list(known))
+    return f"{said}{'' if said.endswith('?') else '.'} The formats are {', '.join(sorted(known))}"
 
 
 def _wrong_types(types: Any) -> Iterator[tuple[str, str]]:

@@ -20,11 +20,12 @@ from gateway.messages import (
     IdRequest,
     JobResult,
     NoRequest,
+    RedriveBatchRequest,
     ResultRequest,
     SpecList,
     SpecRequest,
 )
-from gateway.operations import cancel_job, job_result, open_batch, register_spec, schedule
+from gateway.operations import cancel_job, job_result, open_batch, redrive_batch, register_spec, schedule
 from gateway.problems import Faults, document
 from rota.errors import RotaError, TooLargeError, UnavailableError
 from rota.protocol import (
@@ -118,6 +119,12 @@ async def _get_batch(call: Call) -> BatchView:
     return await find_batch(call.edge, call.read(IdRequest).id)
 
 
+async def _redrive_batch(call: Call) -> CommandResponse:
+    """Let the reading of a failed batch go on, and answer what became of that."""
+    request = call.read(RedriveBatchRequest)
+    return await redrive_batch(call.edge, request.id, request, call.asker)
+
+
 async def _list_specs(call: Call) -> SpecList:
     """Answer all specs."""
     call.read(NoRequest)
@@ -134,6 +141,7 @@ async def _register_spec(call: Call) -> CommandResponse:
 OPERATIONS: Mapping[str, Operation] = {
     "batch.get": Operation(_get_batch, IdRequest, BatchView),
     "batch.open": Operation(_open_batch, BatchRequest, BatchResponse),
+    "batch.redrive": Operation(_redrive_batch, RedriveBatchRequest, CommandResponse),
     "job.cancel": Operation(_cancel_job, CancelJobRequest, CommandResponse),
     "job.get": Operation(_get_job, IdRequest, JobView),
     "job.result": Operation(_get_result, ResultRequest, JobResult, waits=True),

@@ -133,7 +133,9 @@ def _streams() -> Tree:
         "statusQueued": _channel("rota.status.job.{id}.queued.{queue}.{priority}.{spec}", queued),
         "statusEnded": _channel("rota.status.job.{id}.{name}.{batch}", ended),
         "work": _channel("rota.work.{queue}.{priority}.{spec}.{id}", queued, topology.WORK),
-        "rows": _channel("rota.payload.{batch}.{file}.{block}.{index}.{digest}", {"arrow": kept}, topology.PAYLOADS),
+        "rows": _channel(
+            "rota.payload.{batch}.{file}.{block}.{index}.{digest}", {"arrow": kept}, topology.PAYLOADS
+        ),
         "result": _channel(
             "rota.result.{id}", {"result": {"$ref": "#/components/messages/result"}}, topology.RESULTS
         ),

@@ -189,13 +189,13 @@ WITHOUT_LINES = {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undef
 """Python's encodings of which a piece means nothing alone, or whose line ends may be written otherwise."""
 
 BadRows = Literal["fail", "skip", "quarantine"]
-"""What is done with a row that cannot be read: stop there, leave it out, or leave it out and keep it with its place."""
+"""What is done with a row that cannot be read: stop there, leave it out, or leave it out and keep its place."""
 
 Compression = Literal["none", "bzip2", "gzip", "lz4", "xz", "zstd"]
 
 
 class Selection(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Which files of the directories and globs of a request are read. Patterns stand for paths below the directory."""
+    """Which files of the directories and globs of a request are read. Patterns are of paths below the directory."""
 
     recursive: bool = False
     """Whether directories within directories are read, too."""

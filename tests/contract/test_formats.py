@@ -1,4 +1,4 @@
-"""What holds for every format: rows, types, positions, bad rows, limits, compression, going on from each checkpoint."""
+"""What holds for every format: rows, types, bad rows, limits, compression, going on from each checkpoint."""
 
 import bz2
 import gzip
@@ -146,9 +146,10 @@ def rows_schema(one: Slice) -> pa.Schema:
     return pa.ipc.open_stream(one.body).schema
 
 
-@pytest.mark.parametrize(
-    ("case", "kept"), [pytest.param(case, kept, id=f"{case.format}-{kept}") for case in CASES for kept in case.typed]
-)
+TYPED = [pytest.param(case, kept, id=f"{case.format}-{kept}") for case in CASES for kept in case.typed]
+
+
+@pytest.mark.parametrize(("case", "kept"), TYPED)
 def test_a_type_survives(case: Case, kept: str) -> None:
     body, type_, values = case.typed[kept]
 
@@ -163,15 +164,17 @@ BAD = [pytest.param(case, sample, id=f"{case.format}-{n}") for case in CASES for
 
 @every_table
 def test_a_format_with_rows_has_samples_of_bad_ones(case: Case) -> None:
-    assert case.bad or case.format in {"arrow", "parquet"}  # these cannot have one: all values have their column's type
+    # These cannot have one: all their values have the type of their column.
+    assert case.bad or case.format in {"arrow", "parquet"}
 
 
 @pytest.mark.parametrize(("case", "sample"), BAD)
 def test_reading_stops_at_a_bad_row_and_names_it(case: Case, sample: BadSample) -> None:
     rows: list[dict[str, Any]] = []
+    blocks = read(case.format, Input(Body(sample.body)), sample.options or case.options, START)
 
-    with pytest.raises(BadRowError) as caught:
-        for block in read(case.format, Input(Body(sample.body)), sample.options or case.options, START):
+    with pytest.raises(BadRowError) as caught:  # noqa: PT012 - the blocks before the error count
+        for block in blocks:
             rows += block.table.to_pylist()
 
     assert rows == sample.rows[: sample.before]
@@ -191,9 +194,10 @@ def test_bad_rows_are_passed_over_if_asked(case: Case, sample: BadSample) -> Non
     assert faults[0].row == sample.before
 
 
-@pytest.mark.parametrize(
-    ("case", "wrong"), [pytest.param(case, wrong, id=f"{case.format}-{wrong}") for case in CASES for wrong in case.broken]
-)
+BROKEN = [pytest.param(case, wrong, id=f"{case.format}-{wrong}") for case in CASES for wrong in case.broken]
+
+
+@pytest.mark.parametrize(("case", "wrong"), BROKEN)
 def test_a_broken_file_is_an_error_and_never_wrong_rows(case: Case, wrong: str) -> None:
     rows, error = read_until_error(case, case.broken[wrong])
 

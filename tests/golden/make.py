@@ -143,7 +143,7 @@ LATER = {
     ),
     "job.succeeded+origin": msgspec.structs.replace(
         next(event for event in EVENTS if isinstance(event, JobSucceeded)), origin=ORIGIN
-    )
+    ),
 }
 """What was added to events later, by `<tag>+<what>`."""
 

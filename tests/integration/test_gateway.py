@@ -19,7 +19,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from events.base import EndedError
+from events.batch import CountJobs, FailFile, FileFault, FinishFile, RedriveBatch
 from events.batch_decisions import BATCH
+from events.catalog import decode_commands
 from events.config import Config
 from events.ids import keyed_group
 from events.jetstream.bus import Bus
@@ -32,8 +35,18 @@ from gateway.app import application
 from gateway.edge import EDGE
 from projections.runner import Runner
 from projections.tables import Tables
-from rota.jetstream import Connection
-from rota.protocol import FailJob, JobFault, Payload, RegisterSpec, Result, RetryPolicy, SucceedJob
+from rota.jetstream import Connection, Msg
+from rota.protocol import (
+    REPLY_TO,
+    FailJob,
+    JobFault,
+    Outcome,
+    Payload,
+    RegisterSpec,
+    Result,
+    RetryPolicy,
+    SucceedJob,
+)
 
 ROOT = Path(__file__).parents[2]
 MAX_BODY = 200_000
@@ -368,6 +381,89 @@ async def test_a_batch_that_was_just_opened_is_known(rota: Rota) -> None:
     assert (await rota.get(f"/batches/{id_}"))[0] == 200
     status, answer = await rota.get(f"/batches/{id_}/events?wait=60")
     assert [event["type"] for event in answer["events"]] == ["batch.opened"]
+
+
+async def failed_batch(rota: Rota, **changes: Any) -> str:
+    """Return the id of a batch that has failed after a row of its first file."""
+    body = {"spec": "load", "files": ["a.csv", "b.csv"], "connection": "bucket", **changes}
+    status, answer = await rota.post("/batches", body)
+    assert status == 202
+    id_ = str(answer["id"])
+    await rota.carry_out("batch", await rota.bus.find_waiting("batch", id_))
+    fault = FileFault("a.csv, line 3: no")
+    await rota.carry_out("batch", FailFile(id=id_, file_index=0, fault=fault, rows=1, jobs=1))
+    return id_
+
+
+async def redrive(rota: Rota, id_: str, body: Any = b"") -> tuple[int, Any]:
+    """Ask for a batch to be read on, and answer as its shard does."""
+
+    async def play(message: Msg) -> None:
+        [command] = decode_commands(message.data)
+        outcome = Outcome(id=command.id, type="batch.redrive", status="done")
+        try:
+            await rota.carry_out("batch", command)
+        except EndedError as error:
+            outcome = msgspec.structs.replace(outcome, status="refused", detail=str(error), slug=error.slug)
+        await rota.connection.send((message.headers or {})[REPLY_TO], msgspec.json.encode([outcome]))
+
+    subscription = await rota.connection.client.subscribe("rota.command.batch.*.redrive", cb=play)
+    try:
+        return await rota.post(f"/batches/{id_}/redrive", body)
+    finally:
+        await subscription.unsubscribe()
+
+
+async def test_a_failed_batch_is_redriven(rota: Rota) -> None:
+    id_ = await failed_batch(rota)
+    assert (await rota.get(f"/batches/{id_}"))[1]["status"] == "failed"
+
+    assert await redrive(rota, id_, {"bad_rows": "quarantine"}) == (200, {"id": id_, "status": "done"})
+
+    status, view = await rota.get(f"/batches/{id_}")
+    assert (status, view["status"], view.get("error"), view["rows"]) == (200, "reading", None, 1)
+    [*_, event] = (await rota.get(f"/batches/{id_}/events"))[1]["events"]
+    assert (event["type"], event["bad_rows"]) == ("batch.redriven", "quarantine")
+
+
+async def test_a_batch_that_is_completed_is_not_redriven(rota: Rota) -> None:
+    id_ = await failed_batch(rota)
+    await rota.carry_out("batch", RedriveBatch(id=id_))
+    for index in (0, 1):
+        await rota.carry_out("batch", FinishFile(id=id_, file_index=index, rows=1, jobs=1))
+    await rota.carry_out("batch", CountJobs(id=id_, until=10**9, succeeded=2, failed=0))
+
+    status, problem = await redrive(rota, id_)
+
+    assert (status, problem["type"]) == (409, "https://rota.dev/problems/conflict")
+    assert problem["detail"] == f"The batch {id_} is completed: there is nothing left to read"
+
+
+async def test_a_batch_that_there_never_was_is_not_redriven(rota: Rota) -> None:
+    status, problem = await rota.post("/batches/no/redrive", b"")
+    assert (status, problem["detail"]) == (404, "There is no batch no")
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        ({"options": {"delimiter": ";;"}}, "#/options/delimiter"),
+        ({"format": "json"}, "#/options"),
+        ({"format": "cvs"}, "#/format"),
+        ({"bad_rows": "drop"}, "#/bad_rows"),
+        ({"files": ["a.csv"]}, "#"),
+    ],
+    ids=["an option", "options of another format", "a format", "a policy", "a field"],
+)
+async def test_a_batch_is_not_redriven_with_what_is_wrong(rota: Rota, request_: Any, place: str) -> None:
+    id_ = await failed_batch(rota, format="csv", options={"delimiter": ";"})
+    status, problem = await rota.post(f"/batches/{id_}/redrive", request_)
+    assert (status, [error["pointer"] for error in problem["errors"]]) == (400, [place])
+
+
+async def test_a_redrive_that_no_shard_answers_is_accepted(rota: Rota) -> None:
+    id_ = await failed_batch(rota)
+    assert await rota.post(f"/batches/{id_}/redrive", {}) == (202, {"id": id_, "status": "accepted"})
 
 
 async def test_a_key_names_one_batch(rota: Rota) -> None:

@@ -41,11 +41,14 @@ def success(id_: str) -> SucceedJob:
     return SucceedJob(id=id_, attempt=1, worker="w", started_at=datetime.now(UTC), result=Result())
 
 
+def reader(write_side: WriteSide, url: str, batch: str) -> Reader:
+    return Reader(write_side.connection, lambda: {"site": HttpConnection(root=url)}, batch)
+
+
 async def opened(write_side: WriteSide, params: object = None) -> str:
     batch = group_of(new_id())
-    await write_side.send(
-        OpenBatch(id=batch, details=BatchDetails("add", "default", ("a.csv",), 1, 1000, details(params=params).params, "site"))
-    )
+    made = BatchDetails("add", "default", ("a.csv",), 1, 1000, details(params=params).params, "site")
+    await write_side.send(OpenBatch(id=batch, details=made))
     await write_side.until(batch, "batch.opened", "batch")
     return batch
 
@@ -55,7 +58,7 @@ async def test_a_batch_whose_params_are_large_is_scheduled_in_more_messages(
 ) -> None:
     batch = await opened(write_side, {"a": "x" * (10 * MESSAGE_BYTES // JOBS)})
 
-    reading = asyncio.create_task(Reader(write_side.connection, lambda: {"site": HttpConnection(root=url)}, batch).run())
+    reading = asyncio.create_task(reader(write_side, url, batch).run())
     await write_side.until_messages(JOBS, WORK)
 
     await write_side.send(*(success(batch_job_id(batch, 0, index)) for index in range(JOBS)))
@@ -67,7 +70,7 @@ async def test_a_batch_whose_params_are_large_is_scheduled_in_more_messages(
 
 async def test_a_job_that_only_says_that_it_is_of_a_batch_is_not_counted(write_side: WriteSide, url: str) -> None:
     batch = await opened(write_side)
-    reading = asyncio.create_task(Reader(write_side.connection, lambda: {"site": HttpConnection(root=url)}, batch).run())
+    reading = asyncio.create_task(reader(write_side, url, batch).run())
     await write_side.until_messages(JOBS, WORK)
     foreign = new_id()
     rows = Rows(batch, "a", 0, 0, 0, 1, Payload("rota.payload.x", 1, ""))

@@ -1,4 +1,4 @@
-"""Reading of whole batches: many files of many formats, directories, bad rows, several readers, going on after a fix."""
+"""Reading of whole batches: files of several formats, directories, bad rows, several readers, redrive."""
 
 import asyncio
 import json

@@ -287,6 +287,23 @@ async def test_a_batch_is_opened_and_shown(caller: Caller) -> None:
     assert (view["spec"], view["files_total"]) == ("rows", 1)
 
 
+async def test_a_failed_batch_is_redriven(caller: Caller, write_side: WriteSide) -> None:
+    await caller.register("rows", rows="dicts", params_schema={})
+    id_ = (await caller.ask("batch.open", {"spec": "rows", "files": ["https://example.org/x.csv"]}))["id"]
+    await write_side.until(id_, "batch.opened", "batch")
+    fail = FailFile(id=id_, file_index=0, fault=FileFault("x.csv: no"), rows=0, jobs=0)
+    await write_side.bus.send([fail])
+    await write_side.until(id_, "batch.failed", "batch")
+
+    options = {"csv": {"delimiter": ";"}}
+    answer = await caller.ask("batch.redrive", {"id": id_, "options": options, "bad_rows": "skip"})
+
+    assert answer == {"id": id_, "status": "done"}
+    [event] = await write_side.until(id_, "batch.redriven", "batch")
+    assert (event.options, event.bad_rows) == (options, "skip")
+    assert (await caller.ask("batch.get", {"id": id_}))["status"] == "reading"
+
+
 async def test_a_spec_with_a_broken_schema_is_refused(caller: Caller) -> None:
     body = json.dumps({"id": "bad", "params_schema": {"type": "nonsense"}}).encode()
     code, problem = await caller.refused("spec.register", body)
@@ -312,6 +329,8 @@ async def test_specs_need_the_views(caller: Caller) -> None:
         ("job.schedule", b'{"jobs": [{"spec": "add"}, {"spec": 5}]}', "#/jobs/1/spec"),
         ("job.schedule", b'{"spec": "add", "params": {"a": ' + b"[" * 5000, None),
         ("batch.open", b'{"spec": "add", "files": [5]}', "#/files/0"),
+        ("batch.redrive", b'{"options": {}}', "#"),
+        ("batch.redrive", b'{"id": "a", "bad_rows": "drop"}', "#/bad_rows"),
         ("spec.register", b'{"id": "1"}', "#/id"),
         ("spec.register", b'{"id": "a", "type": "job.cancel"}', "#/type"),
     ],
@@ -365,6 +384,7 @@ async def test_the_service_is_discovered_and_counts(caller: Caller) -> None:
     assert {endpoint["subject"] for endpoint in info["endpoints"]} == {
         "rota.api.batch.get",
         "rota.api.batch.open",
+        "rota.api.batch.redrive",
         "rota.api.job.cancel",
         "rota.api.job.get",
         "rota.api.job.result",

@@ -118,7 +118,9 @@ def test_every_setting_is_described_with_its_default(field: FieldInfo) -> None:
     assert f"| `ROTA_{field.name.upper()}` | `{field.default}` |" in text
 
 
-@pytest.mark.parametrize("name", sorted({name for source in SOURCES.values() for name in source.settings.__struct_fields__}))
+@pytest.mark.parametrize(
+    "name", sorted({name for source in SOURCES.values() for name in source.settings.__struct_fields__})
+)
 def test_every_field_of_a_connection_is_described(name: str) -> None:
     section = (REFERENCE / "configuration.md").read_text().partition("## connections.toml")[2]
     assert f"`{name}`" in section

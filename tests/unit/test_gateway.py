@@ -1,6 +1,7 @@
 """The gateway's translation of requests into commands: no server, no NATS."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,14 +9,18 @@ import msgspec
 import pytest
 
 from events.batch import OpenBatch
-from events.sources import HttpConnection, S3Connection
+from events.formats import formats
 from events.ids import keyed_group
 from events.job import ScheduleJob
+from events.sources import HttpConnection, S3Connection
 from gateway.bodies import decode, decode_jobs
+from gateway.options import TYPES, check_options
 from gateway.pointers import pointer, split_message
+from gateway.problems import Faults
 from gateway.schemas import Schemas
 from gateway.translate import Specs, batch_command, job_commands
 from rota.errors import InvalidRequestError, RotaError, TooLargeError
+from rota.options import ColumnType, Selection
 from rota.protocol import BatchRequest, RetryPolicy, SpecView
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -40,7 +45,11 @@ def spec(name: str = "add", *, rows: Any = None, schema: Any = SCHEMA) -> SpecVi
 
 
 KNOWN = Specs({"add": spec(), "load": spec("load", rows="dicts")})
-CONNECTIONS = {"bucket": S3Connection(root="data"), "site": HttpConnection()}
+CONNECTIONS = {
+    "bucket": S3Connection(root="data"),
+    "shop": HttpConnection(root="https://shop.example.org/export"),
+    "site": HttpConnection(),
+}
 
 
 def commands(body: Any, specs: Specs = KNOWN) -> list[ScheduleJob]:
@@ -300,8 +309,215 @@ def test_an_unknown_connection_is_told_with_the_nearest() -> None:
         batch(spec="load", files=["../a"], connection="buckets", params={"a": 1})
     assert places(caught.value) == {
         "#/connection": "There is no connection buckets; did you mean bucket?",
-        "#/files/0": "A path below a connection has no '..'",
+        "#/files/0": "A path below a connection has no '.' or '..' in it",
     }
+
+
+def refused(**body: Any) -> dict[str, str]:
+    """Return the places of what is wrong with a batch."""
+    with pytest.raises(InvalidRequestError) as caught:
+        batch(**{"spec": "load", "params": {"a": 1}, **body})
+    return places(caught.value)
+
+
+def refused_file(file: str, connection: str | None = None) -> str:
+    good = "a" if connection in ("bucket", "shop") else "https://example.org/a"
+    found = refused(files=[good, file], connection=connection)
+    assert list(found) == ["#/files/1"]
+    return found["#/files/1"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=5f2c",
+        "X-Amz-Credential=AKIA%2F20260101",
+        "AWSAccessKeyId=AKIA&Expires=1&Signature=5f2c",
+        "x-goog-signature=5f2c",
+        "sv=2022-11-02&sp=r&sig=5f2c%3D",
+        "token=5f2c",
+        "a=1;access_token=5f2c",
+        "%74oken=5f2c",
+        "API_KEY=",
+    ],
+)
+def test_a_secret_in_a_url_is_refused_since_the_log_would_keep_it(query: str) -> None:
+    says = "A URL must not hold a secret"
+    assert refused_file(f"https://example.org/a.csv?{query}").startswith(says)
+    assert refused_file(f"https://example.org/a.csv?{query}", "site").startswith(says)
+    assert refused_file(f"a.csv?{query}", "shop").startswith(says)
+
+
+def test_the_refusal_of_a_secret_names_where_it_stands_and_not_what_it_is() -> None:
+    assert refused_file("https://example.org/a.csv?day=1&Signature=5f2c") == (
+        "A URL must not hold a secret, as Signature in its query seems to be: it would stand in the log for ever. "
+        "Secrets belong into a connection"
+    )
+
+
+def test_a_query_without_a_secret_is_part_of_a_url() -> None:
+    url = "https://example.org/export?format=csv&tokens=3&signed=no#token=1"
+    assert batch(spec="load", files=[url], params={"a": 1}).details.files == (url,)
+
+
+def test_a_url_may_be_a_directory_or_a_glob() -> None:
+    files = ["https://example.org/orders/", "https://example.org/orders/**/2026-*.csv"]
+    assert batch(spec="load", files=files, params={"a": 1}).details.files == tuple(files)
+
+
+@pytest.mark.parametrize("path", ["..", "a/../b", "a/%2e%2E/b", "a\\..\\b", "a%2F..%2fb", "./a", "orders/*/../a"])
+def test_a_path_does_not_lead_out_of_its_connection(path: str) -> None:
+    for connection in ("bucket", "shop"):
+        assert refused_file(path, connection) == "A path below a connection has no '.' or '..' in it"
+
+
+def test_dots_that_are_part_of_a_name_are_fine() -> None:
+    files = ["a..b/..c/d...csv", ".hidden/*"]
+    command = batch(spec="load", files=files, connection="bucket", params={"a": 1})
+    assert command.details.files == tuple(files)
+
+
+@pytest.mark.parametrize(
+    ("url", "connection"),
+    [("s3://data/a.csv", "bucket"), ("https://shop.example.org/export/a", "shop"), ("http://elsewhere/a", "bucket")],
+)
+def test_a_path_below_a_connection_is_no_whole_address(url: str, connection: str) -> None:
+    assert refused_file(url, connection).startswith(f"A file of the connection {connection} is a path below its root")
+
+
+def test_a_connection_without_a_root_takes_urls() -> None:
+    url = "https://example.org/a.csv"
+    assert batch(spec="load", files=[url], connection="site", params={"a": 1}).details.files == (url,)
+    assert refused_file("a.csv", "site").startswith("a path needs a connection")
+
+
+def test_a_file_that_is_named_twice_is_refused() -> None:
+    assert refused(files=["b", "a", "b", "b"], connection="bucket") == {
+        "#/files/2": "It is #/files/0 already",
+        "#/files/3": "It is #/files/0 already",
+    }
+
+
+def test_a_list_of_files_that_is_wrong_everywhere_is_answered_with_its_first_places() -> None:
+    assert len(refused(files=[f"/{number}" for number in range(1000)])) == 100
+
+
+def test_a_batch_says_which_files_it_reads_and_how() -> None:
+    details = batch(
+        spec="load",
+        files=["orders/"],
+        connection="bucket",
+        params={"a": 1},
+        selection={"recursive": True, "include": ["*.csv"], "exclude": ["old/"], "hidden": True, "allow_empty": True},
+        format="csv",
+        options={"delimiter": ";", "column_types": {"price": "decimal(12,2)"}},
+        compression="gzip",
+        bad_rows="quarantine",
+        max_readers=7,
+    ).details
+    assert details.selection == Selection(
+        recursive=True, include=["*.csv"], exclude=["old/"], hidden=True, allow_empty=True
+    )
+    assert details.options == {"delimiter": ";", "column_types": {"price": "decimal(12,2)"}}
+    assert (details.format, details.compression, details.bad_rows, details.max_readers) == (
+        "csv",
+        "gzip",
+        "quarantine",
+        7,
+    )
+
+
+def test_what_a_batch_does_not_say_is_found_out_for_each_file() -> None:
+    details = batch(spec="load", files=["a"], connection="bucket", params={"a": 1}).details
+    assert (details.format, details.options, details.compression, details.bad_rows, details.max_readers) == (
+        None,
+        {},
+        None,
+        "fail",
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"selection": {"recursiv": True}}, "#/selection"),
+        ({"selection": {"include": "*.csv"}}, "#/selection/include"),
+        ({"compression": "zip"}, "#/compression"),
+        ({"bad_rows": "drop"}, "#/bad_rows"),
+        ({"max_readers": 0}, "#/max_readers"),
+        ({"max_readers": 65}, "#/max_readers"),
+        ({"options": [1]}, "#/options"),
+        ({"format": 1}, "#/format"),
+    ],
+)
+def test_a_value_that_no_batch_can_have_is_refused_with_its_place(body: dict[str, Any], place: str) -> None:
+    assert list(refused(files=["a"], connection="bucket", **body)) == [place]
+
+
+def wrong_options(options: Any, format_: str | None = None) -> dict[str, str]:
+    faults = Faults()
+    check_options(format_, options, faults)
+    with pytest.raises(InvalidRequestError) as caught:
+        faults.check()
+    return places(caught.value)
+
+
+ALL_FORMATS = ", ".join(sorted(formats()))
+
+
+def test_an_unknown_format_is_told_with_the_nearest_and_all() -> None:
+    assert wrong_options({}, "cvs") == {
+        "#/format": f"There is no format cvs; did you mean csv? The formats are {ALL_FORMATS}"
+    }
+    assert wrong_options({}, "docx") == {"#/format": f"There is no format docx. The formats are {ALL_FORMATS}"}
+
+
+def test_options_without_a_format_are_given_by_the_names_of_formats() -> None:
+    faults = Faults()
+    check_options(None, {"csv": {"delimiter": ";"}, "xml": {"row": "order"}}, faults)
+    faults.check()
+
+    found = wrong_options({"delimiter": ";", "csv": ";", "json": {"paht": "x"}})
+    assert list(found) == ["#/options/delimiter", "#/options/csv", "#/options/json"]
+    assert "options are given by the names of formats" in found["#/options/delimiter"]
+    assert found["#/options/csv"] == "The options of csv are an object"
+    assert found["#/options/json"].startswith("Object contains unknown field `paht`; the options are path, ")
+
+
+@pytest.mark.parametrize(
+    ("format_", "options", "place"),
+    [
+        ("csv", {"delimiter": ";;"}, "#/options/delimiter"),
+        ("csv", {"header": "yes"}, "#/options/header"),
+        ("csv", {"columns": ["a", 1]}, "#/options/columns/1"),
+        ("csv", {"delimiter": '"'}, "#/options"),
+        ("csv", {"encoding": "utf-99"}, "#/options"),
+        ("xlsx", {"sheet": 0}, "#/options/sheet"),
+        ("parquet", {"delimiter": ";"}, "#/options"),
+        (None, {"xml": {"lists": "item"}}, "#/options/xml/lists"),
+    ],
+)
+def test_an_option_that_is_wrong_is_told_with_its_place(
+    format_: str | None, options: dict[str, Any], place: str
+) -> None:
+    assert list(wrong_options(options, format_)) == [place]
+
+
+@pytest.mark.parametrize("type_", ["int", "decimal(12)", "timestamp[", "varchar", 5, None])
+def test_a_type_that_is_none_is_told_with_its_column_and_all_types(type_: Any) -> None:
+    given = {"id": "int64", "a/b": type_, "price": "decimal(12,2)"}
+    found = wrong_options({"column_types": given}, "csv")
+    assert list(found) == ["#/options/column_types/a~1b"]
+    assert found["#/options/column_types/a~1b"].startswith(f"{type_!r} is no type of a column. There are string, json,")
+
+    assert list(wrong_options({"ndjson": {"column_types": given}})) == ["#/options/ndjson/column_types/a~1b"]
+
+
+def test_each_type_that_a_message_lists_is_one() -> None:
+    for type_ in re.split(", | and ", TYPES):
+        example = type_.replace("[zone]", "[Europe/Berlin]").replace("digits,decimals", "12,2")
+        msgspec.convert(example, ColumnType)
 
 
 def test_pointers_escape_what_pointers_and_uris_need() -> None:

@@ -1,4 +1,4 @@
-"""What a format brings to the suite that all formats pass: how its files are written, and how they can be broken."""
+"""What a format brings to the suite that all formats pass: how its files are written, and how they break."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -19,7 +19,9 @@ START = Position()
 class Body:
     """A file in memory that arrives in pieces of a length."""
 
-    def __init__(self, body: bytes, path: str = "rows.file", *, piece: int = 1 << 20, media: str | None = None) -> None:
+    def __init__(
+        self, body: bytes, path: str = "rows.file", *, piece: int = 1 << 20, media: str | None = None
+    ) -> None:
         self.path = path
         self.size: int | None = len(body)
         self.media_type = media
@@ -54,16 +56,16 @@ class Case(Struct, kw_only=True):
     format: str
     options: Options
     write: Callable[[Sequence[dict[str, Any]]], bytes]
-    """Write rows of ROW's columns as a file of the format, by another library than the one that reads it if possible."""
+    """Write the rows of `rows_of` as a file, by another library than the one that reads it if possible."""
     expected: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]] = list
     """What is read of the rows that were written, where the format cannot hold all of their types."""
     many: int = 20_000
     """So many rows that they are several blocks."""
     typed: dict[str, tuple[bytes, pa.DataType, list[Any]]] = {}
-    """By what is kept (`uint64`, `null against empty`, ...): a file with a column `x`, the type and the values that are read."""
+    """By what is kept (`uint64`, ...): a file with a column `x`, and the type and the values that are read."""
     bad: list[BadSample] = []
     broken: dict[str, bytes] = {}
-    """By what is wrong with it: a file that ends before its end, or lies. The rows read are a prefix, then an error."""
+    """By what is wrong with it: a file that is cut or lies. Rows from the first on are read, then an error."""
     cut_shows: bool = True
     """Whether a file that is cut anywhere before its last byte shows that it was."""
     empty: bytes | None = None
