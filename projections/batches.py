@@ -56,6 +56,13 @@ SCHEMA = (
         PRIMARY KEY (batch, file_index)
     ) WITHOUT ROWID
     """,
+    # What has failed is read on after a redrive.
+    """
+    CREATE TRIGGER batch_redriven AFTER UPDATE OF status ON batches
+    WHEN OLD.status = 'failed' AND NEW.status = 'reading' BEGIN
+        UPDATE batch_files SET status = 'reading', error = NULL WHERE batch = NEW.id AND status = 'failed';
+    END
+    """,
 )
 
 OPEN = """

@@ -18,7 +18,7 @@ from projections.specs import SPECS
 from projections.sqlite import Row, connect, transaction
 from rota.errors import IncompatibleError, UnavailableError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
 
 PROJECTIONS = (BATCHES, JOBS, QUEUES, SPECS)

@@ -166,6 +166,14 @@ class _Tables:
         )
 
 
+def too_many_cells(path: str, sheet: str, size: int) -> TooLargeError:
+    """Return the error for a sheet whose cells would not fit in memory."""
+    return TooLargeError(
+        f"{path}, sheet {sheet}: between its first and its last cell are {size} cells; at most {MAX_CELLS} are read. "
+        "Save it as CSV, or split it"
+    )
+
+
 def _chosen(path: str, options: SheetOptions, sheets: Iterator[Sheet]) -> Iterator[Sheet]:
     names = []
     for sheet in sheets:

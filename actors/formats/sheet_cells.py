@@ -18,6 +18,21 @@ class CellError(Struct, frozen=True):
     why: str = "an error value"
 
 
+class Cells(Struct):
+    """What a library does not tell of a sheet's cells, by row and column from 0."""
+
+    others: dict[tuple[int, int], Any] = {}
+    """Values to use in place of those that the library gives."""
+    negative: dict[tuple[int, int], str] = {}
+    """Numbers below zero, as text: none of them is a date."""
+    texts: set[tuple[int, int]] = set()
+    """Texts, of which an empty one is given as nothing."""
+    size: int = 0
+    """Cells between the first and the last, with those that are empty."""
+    has_shared: bool = False
+    """Whether texts are shared with other cells."""
+
+
 def column_letters(index: int) -> str:
     """Return what spreadsheets call the column with this index, from 0: A, B, ... Z, AA, ..."""
     letters = ""
@@ -37,6 +52,8 @@ def settled(values: Sequence[Any], known: pa.DataType, *, named: str | None) -> 
     types = set(map(type, values))
     if float in types and _wants_whole(values, known, named):
         values = [_whole(value) if type(value) is float else value for value in values]
+    if int in types and named in {None, "float64"} and not _wants_int(values, known, named):
+        values = [_exact(value) if type(value) is int else value for value in values]
     if date in types and not named and (datetime in types or pa.types.is_timestamp(known)):
         values = [_midnight(value) if type(value) is date else value for value in values]
     if time in types and (
@@ -52,6 +69,21 @@ def _wants_whole(values: Sequence[Any], known: pa.DataType, named: str | None) -
     if pa.types.is_null(known):
         return all(value.is_integer() and abs(value) <= LARGEST_WHOLE for value in values if type(value) is float)
     return bool(pa.types.is_integer(known))
+
+
+def _wants_int(values: Sequence[Any], known: pa.DataType, named: str | None) -> bool:
+    """Say whether a column is of whole numbers."""
+    if named or pa.types.is_floating(known):
+        return False
+    return not pa.types.is_null(known) or float not in set(map(type, values))
+
+
+def _exact(value: int) -> float | int:
+    """Return a whole number as a floating-point one, if that is the same."""
+    try:
+        return float(value) if int(float(value)) == value else value
+    except OverflowError:
+        return value
 
 
 def _whole(value: float) -> float | int:

@@ -5,12 +5,10 @@ from io import BytesIO
 from typing import Any
 
 from lxml import etree
-from msgspec import Struct
 
-from actors.formats.sheet import MAX_CELLS
-from actors.formats.sheet_cells import CellError
+from actors.formats.sheet import MAX_CELLS, too_many_cells
+from actors.formats.sheet_cells import CellError, Cells
 from actors.formats.zip_parts import Parts
-from rota.errors import TooLargeError
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 EXACT_DIGITS = 15
@@ -20,18 +18,9 @@ NO_STORED_VALUE = CellError("", "a formula without a stored value (save the file
 _CELL = re.compile(r"([A-Za-z]{1,3})([1-9][0-9]{0,6})")
 
 
-class Cells(Struct):
-    """What a sheet holds: the cells that are read otherwise than calamine gives them, by row and column from 0."""
-
-    others: dict[tuple[int, int], Any]
-    negative: set[tuple[int, int]]
-    """Numbers below zero: none of them is a date."""
-    has_shared: bool = False
-
-
 def cells_of(parts: Parts, name: str, sheet: str, data: bytes, empty_texts: frozenset[str]) -> Cells:
     """Look through a sheet; TooLargeError if it would take too much memory. `empty_texts` are shared ones, by index."""
-    cells = Cells({}, set())
+    cells = Cells()
     row, column = -1, -1
     top = left = MAX_ROWS
     bottom = right = -1
@@ -73,11 +62,8 @@ def cells_of(parts: Parts, name: str, sheet: str, data: bytes, empty_texts: froz
             _look(cells, element, (row, column), empty_texts)
     if bottom >= MAX_ROWS or right >= MAX_COLUMNS:
         raise parts.fault(f"its sheet {sheet} has a cell beyond the last row or column")
-    if (size := (bottom - top + 1) * (right - left + 1)) > MAX_CELLS:
-        raise TooLargeError(
-            f"{parts.path}, sheet {sheet}: between its first and last cell are {size} cells; "
-            f"at most {MAX_CELLS} are read"
-        )
+    if bottom >= 0 and (size := (bottom - top + 1) * (right - left + 1)) > MAX_CELLS:
+        raise too_many_cells(parts.path, sheet, size)
     return cells
 
 
@@ -113,7 +99,7 @@ def _look(cells: Cells, cell: Any, place: tuple[int, int], empty_texts: frozense
             elif len(value) > EXACT_DIGITS and value.removeprefix("-").isdecimal():
                 cells.others[place] = int(value)
             elif value.startswith("-"):
-                cells.negative.add(place)
+                cells.negative[place] = value
         case "s":
             cells.has_shared = True
             if value in empty_texts:

@@ -436,7 +436,7 @@ async def test_a_batch_that_is_completed_is_not_redriven(rota: Rota) -> None:
     status, problem = await redrive(rota, id_)
 
     assert (status, problem["type"]) == (409, "https://rota.dev/problems/conflict")
-    assert problem["detail"] == f"The batch {id_} is completed: there is nothing left to read"
+    assert problem["detail"] == f"The batch {id_} is completed: nothing is left to read"
 
 
 async def test_a_batch_that_there_never_was_is_not_redriven(rota: Rota) -> None:

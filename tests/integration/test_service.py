@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped] # it ships no types
+import msgpack
 import nats
 import pytest
 import pytest_asyncio
@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from actors.shard import Shard
+from events.batch import BatchRedriven, FailFile, FileFault
 from events.config import Config
 from events.jetstream import service as service_module
 from events.job import CancelJob
@@ -299,7 +300,8 @@ async def test_a_failed_batch_is_redriven(caller: Caller, write_side: WriteSide)
     answer = await caller.ask("batch.redrive", {"id": id_, "options": options, "bad_rows": "skip"})
 
     assert answer == {"id": id_, "status": "done"}
-    [event] = await write_side.until(id_, "batch.redriven", "batch")
+    *_, event = await write_side.until(id_, "batch.redriven", "batch")
+    assert isinstance(event, BatchRedriven)
     assert (event.options, event.bad_rows) == (options, "skip")
     assert (await caller.ask("batch.get", {"id": id_}))["status"] == "reading"
 

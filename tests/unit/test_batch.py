@@ -417,7 +417,7 @@ def test_a_batch_that_has_not_failed_is_not_redriven(redrive: RedriveBatch, hist
 def test_a_completed_batch_cannot_be_redriven() -> None:
     completed = BatchCompleted(**facts(5), succeeded=2, failed=0)
 
-    with pytest.raises(EndedError, match="The batch b is completed: there is nothing left to read"):
+    with pytest.raises(EndedError, match="The batch b is completed: nothing is left to read"):
         decide(state_after(*SEALED, completed), RedriveBatch(id="b"), NOW)
 
 

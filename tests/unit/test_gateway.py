@@ -379,10 +379,16 @@ def test_dots_that_are_part_of_a_name_are_fine() -> None:
 
 @pytest.mark.parametrize(
     ("url", "connection"),
-    [("s3://data/a.csv", "bucket"), ("https://shop.example.org/export/a", "shop"), ("http://elsewhere/a", "bucket")],
+    [
+        ("s3://data/a.csv", "bucket"),
+        ("https://shop.example.org/export/a", "shop"),
+        ("http://elsewhere/a", "bucket"),
+    ],
 )
 def test_a_path_below_a_connection_is_no_whole_address(url: str, connection: str) -> None:
-    assert refused_file(url, connection).startswith(f"A file of the connection {connection} is a path below its root")
+    assert refused_file(url, connection).startswith(
+        f"A file of the connection {connection} is a path below its root"
+    )
 
 
 def test_a_connection_without_a_root_takes_urls() -> None:
@@ -408,7 +414,13 @@ def test_a_batch_says_which_files_it_reads_and_how() -> None:
         files=["orders/"],
         connection="bucket",
         params={"a": 1},
-        selection={"recursive": True, "include": ["*.csv"], "exclude": ["old/"], "hidden": True, "allow_empty": True},
+        selection={
+            "recursive": True,
+            "include": ["*.csv"],
+            "exclude": ["old/"],
+            "hidden": True,
+            "allow_empty": True,
+        },
         format="csv",
         options={"delimiter": ";", "column_types": {"price": "decimal(12,2)"}},
         compression="gzip",
@@ -509,7 +521,9 @@ def test_a_type_that_is_none_is_told_with_its_column_and_all_types(type_: Any) -
     given = {"id": "int64", "a/b": type_, "price": "decimal(12,2)"}
     found = wrong_options({"column_types": given}, "csv")
     assert list(found) == ["#/options/column_types/a~1b"]
-    assert found["#/options/column_types/a~1b"].startswith(f"{type_!r} is no type of a column. There are string, json,")
+    assert found["#/options/column_types/a~1b"].startswith(
+        f"{type_!r} is no type of a column. There are string, json,"
+    )
 
     assert list(wrong_options({"ndjson": {"column_types": given}})) == ["#/options/ndjson/column_types/a~1b"]
 

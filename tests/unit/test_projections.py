@@ -16,13 +16,16 @@ from events.batch import (
     BatchDetails,
     BatchFailed,
     BatchOpened,
+    BatchRedriven,
     BatchSealed,
     FileFailed,
     FileFault,
     FileFinished,
     FileFound,
+    FilesListed,
     JobsCounted,
     Position,
+    RowsQuarantined,
 )
 from events.catalog import encode
 from events.jetstream.log import Recorded
@@ -350,6 +353,91 @@ def test_a_file_can_fail_before_it_was_found() -> None:
     )
 
     assert view.files == [FileView(path="a.csv", status="failed", error="a.csv is not there")]
+
+
+def test_a_batch_shows_no_files_before_they_are_found() -> None:
+    view = batch(opened("orders/", "more/*.csv"))
+
+    assert (view.files, view.files_total, view.status) == ([], 0, "reading")
+
+
+def test_files_that_are_listed_in_parts_have_the_numbers_of_one_list() -> None:
+    history = [
+        opened("orders/"),
+        make(FilesListed, "b", 2, first=0, paths=("orders/a", "orders/b"), last=False),
+        make(FilesListed, "b", 3, first=2, paths=("orders/c",), last=True),
+        make(FileFound, "b", 4, file_index=2, size=7, file_version="v", format="json"),
+        make(FileFinished, "b", 5, file_index=1, rows=5, jobs=1),
+    ]
+
+    view = batch(*history)
+    assert view.files_total == 3
+    assert view.files == [
+        FileView(path="orders/b", status="finished", rows=5, jobs=1),
+        FileView(path="orders/c", status="reading", size=7, format="json"),
+    ]
+
+
+def test_a_batch_whose_files_cannot_be_found_says_why() -> None:
+    view = batch(opened("orders/"), make(BatchFailed, "b", 2, after(1), reason="orders/ is not there"))
+
+    assert (view.status, view.error, view.ended_at) == ("failed", "orders/ is not there", after(1))
+
+
+FAULTS = (FileFault("a.csv, line 3: no"), FileFault("a.csv, line 9: no"))
+
+
+def test_a_file_shows_how_many_of_its_rows_could_not_be_read() -> None:
+    history = [
+        opened("a.csv"),
+        make(RowsQuarantined, "b", 2, file_index=0, bad_before=0, faults=FAULTS),
+        make(BatchAdvanced, "b", 3, file_index=0, position=Position(bad=1), rows=1000, jobs=1),
+    ]
+
+    assert batch(*history[:2]).files == [FileView(path="a.csv", status="reading", bad_rows=2)]
+    assert batch(*history).files == [FileView(path="a.csv", status="reading", rows=1000, jobs=1, bad_rows=2)]
+    finish = make(FileFinished, "b", 4, file_index=0, rows=1500, jobs=2, bad=5)
+    assert batch(*history, finish).files == [
+        FileView(path="a.csv", status="finished", rows=1500, jobs=2, bad_rows=5)
+    ]
+
+
+def test_bad_rows_that_are_skipped_are_counted_as_reading_goes_on() -> None:
+    view = batch(
+        opened("a.csv"),
+        make(BatchAdvanced, "b", 2, file_index=0, position=Position(bad=3), rows=1000, jobs=1),
+        make(FileFailed, "b", 3, file_index=0, rows=1500, jobs=2, bad=4, fault=FileFault("a.csv is cut")),
+    )
+
+    assert view.files == [
+        FileView(path="a.csv", status="failed", rows=1500, jobs=2, bad_rows=4, error="a.csv is cut")
+    ]
+
+
+def test_a_batch_that_is_redriven_has_not_failed() -> None:
+    """What was read stays; the file that had failed is read on."""
+    history = [
+        opened("a.csv", "b.csv"),
+        make(FileFinished, "b", 2, file_index=1, rows=5, jobs=1),
+        make(FileFailed, "b", 3, file_index=0, rows=1000, jobs=1, bad=2, fault=FileFault("a.csv: no")),
+        make(BatchFailed, "b", 4, after(1), reason="a.csv: no"),
+        make(BatchRedriven, "b", 5, after(2), bad_rows="skip"),
+    ]
+
+    view = batch(*history)
+    assert (view.status, view.error, view.ended_at, view.rows) == ("reading", None, None, 1005)
+    assert view.files == [
+        FileView(path="a.csv", status="reading", rows=1000, jobs=1, bad_rows=2),
+        FileView(path="b.csv", status="finished", rows=5, jobs=1),
+    ]
+
+    ended = [
+        make(FileFinished, "b", 6, file_index=0, rows=2000, jobs=2, bad=3),
+        make(BatchSealed, "b", 7, after(3), rows=2005, jobs=3),
+        make(BatchCompleted, "b", 8, after(4), succeeded=3, failed=0),
+    ]
+    view = batch(*history, *ended)
+    assert (view.status, view.error, view.ended_at, view.rows) == ("completed", None, after(4), 2005)
 
 
 def test_the_jobs_of_a_batch_are_counted_by_state() -> None:

@@ -1,0 +1,77 @@
+"""The files of a batch, as its reader and others take them: each once."""
+
+import asyncio
+
+from actors.offers import Offer, Offers
+
+
+async def waits(offers: Offers) -> asyncio.Task[Offer | None]:
+    """Return another reader's wait for a file, when there is none for it."""
+    task = asyncio.create_task(offers.take_for_other())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+async def test_each_file_is_taken_once_in_order() -> None:
+    offers = Offers()
+    offers.put([0, 2, 3], max_jobs=50, others=2)
+
+    assert offers.take() == 0
+    assert await offers.take_for_other() == (2, 50, 2)
+    assert offers.take() == 3
+    assert offers.take() is None
+
+
+async def test_another_reader_waits_until_there_are_files() -> None:
+    offers = Offers()
+    waiting = await waits(offers)
+
+    offers.put([4], max_jobs=10, others=1)
+
+    assert await waiting == (4, 10, 1)
+
+
+async def test_a_batch_that_wants_no_other_readers_offers_nothing() -> None:
+    offers = Offers()
+    offers.put([0, 1], max_jobs=10, others=0)
+    waiting = await waits(offers)
+
+    assert offers.take() == 0
+    offers.close()
+    assert await waiting is None
+
+
+async def test_what_is_withdrawn_is_taken_by_nobody() -> None:
+    """The batch has failed: files that nobody reads yet are left."""
+    offers = Offers()
+    offers.put([0, 1], max_jobs=10, others=1)
+    offers.withdraw()
+
+    assert offers.take() is None
+    waiting = await waits(offers)
+    offers.close()
+    assert await waiting is None
+
+
+async def test_everybody_who_waits_is_let_go_at_the_end() -> None:
+    offers = Offers()
+    waiting = [await waits(offers) for _ in range(3)]
+
+    offers.close()
+
+    assert await asyncio.gather(*waiting) == [None] * 3
+    assert await offers.take_for_other() is None
+
+
+async def test_of_two_that_wait_one_gets_a_file() -> None:
+    offers = Offers()
+    first, second = [await waits(offers) for _ in range(2)]
+
+    offers.put([7], max_jobs=1, others=2)
+    done, _ = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+
+    assert [task.result() for task in done] == [(7, 1, 2)]
+    offers.close()
+    assert {await first, await second} == {(7, 1, 2), None}
