@@ -144,7 +144,7 @@ class _Stream:
                 continue
             if await self._fits(one):
                 frames += one.frame
-            if one.type in ENDS and self._selection.only == one.of:
+            if one.type in ENDS and self._selection.only == one.of and await self._is_last(one):
                 end = End(one.of[1], one.type.partition(".")[2])
             if len(frames) >= WRITE_BYTES:
                 await self._write(bytes(frames))
@@ -154,6 +154,13 @@ class _Stream:
         if frames:
             await self._write(bytes(frames))
         return end
+
+    async def _is_last(self, shown: Shown) -> bool:
+        """Say whether nothing follows what has ended: a batch that failed may have been redriven since."""
+        if shown.type != "batch.failed":
+            return True
+        last = await find_last(self._edge, *shown.of)
+        return last is None or last.sequence <= shown.recorded.sequence
 
     async def _fits(self, shown: Shown) -> bool:
         if not self._selection.fits(shown):

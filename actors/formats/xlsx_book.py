@@ -45,6 +45,8 @@ class Book:
         root = self._root(WORKBOOK)
         self._is_1904 = any(one.get("date1904") in {"1", "true"} for one in root.iter("{*}workbookPr"))
         self.sheets = [self._sheet(element, relations) for element in root.iter("{*}sheet")]
+        if not self.sheets:
+            raise parts.fault("it has no sheet")
         parts_of = {kind: part for kind, part in relations.values()}
         self._styles = parts.xml(parts_of["styles"]) if "styles" in parts_of else None
         self._texts = parts.xml(parts_of["sharedStrings"]) if "sharedStrings" in parts_of else None

@@ -18,6 +18,7 @@ from rota.commands import complain
 from rota.errors import RotaError
 from rota.http import DEFAULT_URL
 from rota.moment import SAYS as MOMENTS
+from rota.options import BadRows, Compression
 from rota.protocol import BatchStatus, JobStatus
 from rota.worker import DEFAULT_NATS_URL
 
@@ -96,11 +97,22 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(commands.batch).add_argument
     add("spec", metavar="SPEC", help="name of a job spec that takes rows")
-    add("files", metavar="FILE", nargs="+", help="a path below the connection, or a URL")
+    says = "a path below the connection, or a URL; with / at its end a directory, with *, ? or [ a glob (in quotes)"
+    add("files", metavar="FILE", nargs="+", help=says)
     add("--connection", metavar="NAME", help="where the files lie, as Rota's configuration calls it")
     add("--rows-per-job", type=positive, metavar="N", help="rows that each job gets (default: 1000)")
+    _add_selection(add)
+    _add_reading(add)
+    says = "how all files are compressed (default: found out for each)"
+    add("--compression", choices=sorted(get_args(Compression)), help=says)
+    add("--max-readers", type=positive, metavar="N", help="read so many files at a time at most (default: 4)")
     _add_job_options(add)
-    add("--watch", action="store_true", help="show progress till the end; exit status 0 only if all jobs succeeded")
+    _add_watch(add)
+
+    add = command(commands.redrive).add_argument
+    add("id", metavar="ID", help="a batch's")
+    _add_reading(add)
+    _add_watch(add)
 
     add = command(commands.worker, over_nats=True).add_argument
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
@@ -161,6 +173,39 @@ def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
     for name in ("id", "batch", "queue", "spec"):
         add(f"--{name}", type=id_, metavar=name.upper())
     add("--limit", type=positive, default=50, metavar="N", help="show so many at most, newest first (default: 50)")
+
+
+def _add_selection(add: Callable[..., argparse.Action]) -> None:
+    add("--recursive", action="store_true", help="read directories within directories, too")
+    for name, says in (("include", "read only files that match"), ("exclude", "leave out what matches")):
+        add(f"--{name}", action="append", default=[], metavar="PATTERN", help=f"{says}; may be repeated")
+    add("--hidden", action="store_true", help="read files and directories whose names begin with a dot")
+    add("--allow-empty", action="store_true", help="no file at all is a batch without rows, and no error")
+
+
+def _add_reading(add: Callable[..., argparse.Action]) -> None:
+    add("--format", metavar="NAME", help="of all files, like csv, json or parquet (default: found out for each)")
+    add(
+        "--option",
+        dest="options",
+        type=params,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="OPTION",
+        help="of the format: name=value with a value of JSON or else text, a JSON object, or @FILE with one; "
+        'without --format by the names of formats, like csv=\'{"delimiter": ";"}\'',
+    )
+    add(
+        "--bad-rows",
+        choices=get_args(BadRows),
+        help="a row that cannot be read fails the batch, is left out, or is left out and kept with the reason "
+        "(default: fail)",
+    )
+
+
+def _add_watch(add: Callable[..., argparse.Action]) -> None:
+    add("--watch", action="store_true", help="show progress till the end; exit status 0 only if all jobs succeeded")
 
 
 def _add_job_options(add: Callable[..., argparse.Action]) -> None:

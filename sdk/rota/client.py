@@ -22,6 +22,7 @@ from rota.dead_letters import DeadLetters
 from rota.errors import JobFailedError
 from rota.http import DEFAULT_URL, LONG_POLL_SECONDS, Event, Gateway
 from rota.jobs import Job
+from rota.options import BadRows
 from rota.protocol import (
     ENDED_BATCH,
     ENDED_JOB,
@@ -35,6 +36,7 @@ from rota.protocol import (
     JobStatus,
     JobView,
     QueueView,
+    RedriveRequest,
     ScheduleRequest,
     ScheduleResponse,
     SpecView,
@@ -205,14 +207,44 @@ class Batches:
     async def open(self, request: BatchRequest | None = None, /, **fields: Any) -> str:
         """Have files read and cut into jobs, and return the batch's id; when it returns, that is stored.
 
-        Give a BatchRequest or its fields: spec, files, connection, rows_per_job, params and so on.
+        Give a BatchRequest or its fields:
+
+        - `spec`: a job that takes rows, or its name.
+        - `files`: paths below the connection, or http(s) URLs; one that ends with `/` is a directory, one with `*`,
+          `?` or `[` a glob. `connection`: where the paths lie, as Rota's configuration calls it.
+        - `selection`: a `rota.options.Selection` for directories and globs: recursive, include, exclude, hidden,
+          allow_empty.
+        - `format` and `compression`: found out for each file if they are left out. `options`: how files are read, as
+          the format has them (`rota.options`); without a format, options by the names of formats.
+        - `bad_rows`: what is done with a row that cannot be read: `fail` (the default: the batch fails there), `skip`,
+          or `quarantine` (left out, and kept with its place and the reason in a `batch.rows_quarantined` event).
+        - `rows_per_job` (1000), `max_jobs_in_flight` (2000), `max_readers` (4 files at a time).
+        - `params`, `queue`, `retry`, `timeout_seconds`, `labels`: as for a job, for each job of the batch.
+        - `key`: idempotency key; the same spec and key again are the same batch.
         """
         if request is None:
             request = BatchRequest(spec=_name(fields.pop("spec")), **fields)
         return msgspec.json.decode(await self._gateway.post("/batches", request), type=BatchResponse).id
 
+    async def redrive(
+        self,
+        id_: str,
+        *,
+        format: str | None = None,  # noqa: A002 - the word for it everywhere else, too
+        options: dict[str, Any] | None = None,
+        bad_rows: BadRows | None = None,
+    ) -> None:
+        """Have the reading of a failed batch go on where it stopped; what is None stays as it was.
+
+        Rows that are in jobs stay there and run once. In another format, or with other options, a file is read from
+        its start, past as many rows as are in jobs. A batch that has not failed stays as it is. ConflictError if it
+        is completed, or if the format or the options are others and rows of the file were left out as bad.
+        """
+        request = RedriveRequest(format=format, options=options, bad_rows=bad_rows)
+        await self._gateway.post(f"{_batch(id_)}/redrive", request)
+
     async def get(self, id_: str) -> BatchView:
-        """Return what is known of a batch: its files, rows, and jobs by state."""
+        """Return what is known of a batch: its files with their formats and bad rows, and its jobs by state."""
         return await self._gateway.get(_batch(id_), BatchView)
 
     async def wait(self, id_: str, timeout: float | None = None) -> BatchView:

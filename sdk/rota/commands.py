@@ -18,10 +18,13 @@ from rota.client import Client
 from rota.errors import JobFailedError, NotFoundError
 from rota.http import Event
 from rota.jobs import Job
+from rota.options import Selection
 from rota.protocol import ENDED_BATCH, BatchView, JobView
 from rota.worker import Worker
 
 PROGRESS_SECONDS = 0.5
+READING = ("format", "bad_rows")
+"""What says how files are read, in `rota batch` and `rota redrive`; and the options of formats, which are merged."""
 WATCH_PATIENCE_SECONDS = 60.0
 
 
@@ -109,16 +112,39 @@ async def batch(options: argparse.Namespace) -> int:
 
     rota batch load_rows people.csv --connection lake --rows-per-job 1000 --watch
     rota batch load_rows https://data.example.com/people.csv --params table=people
+    rota batch load_rows orders/ 'old/**/*.json' --connection lake --recursive --exclude '*.tmp'
+    rota batch load_rows people.txt --connection lake --format csv --option delimiter=';' header=false
+    rota batch load_rows orders/ --connection lake --option csv='{"delimiter": ";"}' --bad-rows quarantine
     """
+    switches = ("recursive", "hidden", "allow_empty")
+    selection = Selection(
+        include=options.include, exclude=options.exclude, **{name: getattr(options, name) for name in switches}
+    )
     async with Client(options.url) as client:
         id_ = await client.batches.open(
             spec=options.spec,
             files=options.files,
             params=_merged(options.params),
-            **_given(options, "connection", "rows_per_job", "queue", "key"),
+            options=_merged(options.options),
+            selection=selection,
+            **_given(options, "connection", "rows_per_job", "queue", "key", *READING, "compression", "max_readers"),
         )
         _say(options, {"id": id_}, id_)
         return await _progress(options, client, id_) if options.watch else 0
+
+
+async def redrive(options: argparse.Namespace) -> int:
+    """Have the reading of a failed batch go on where it stopped, after the file or the options were mended.
+
+    rota redrive 01k9abc
+    rota redrive 01k9abc --bad-rows quarantine --watch
+    rota redrive 01k9abc --option delimiter=';' column_types='{"zip": "string"}'
+    """
+    async with Client(options.url) as client:
+        changed = {"options": _merged(options.options)} if options.options else {}
+        await client.batches.redrive(options.id, **changed, **_given(options, *READING))
+        _say(options, {"id": options.id}, f"{options.id} will be read on")
+        return await _progress(options, client, options.id) if options.watch else 0
 
 
 async def specs(options: argparse.Namespace) -> None:

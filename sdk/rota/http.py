@@ -91,7 +91,7 @@ class Gateway:
             for event in page.events:
                 yield event
                 after = event["sequence"]
-                if ends and event["type"] in ends:
+                if ends and event["type"] in ends and event is page.events[-1]:  # a batch may be redriven after it
                     return
             if not ends and not page.events:
                 return

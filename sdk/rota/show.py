@@ -142,6 +142,8 @@ def progress(batch: BatchView, now: datetime) -> str:
     ]
     if failed := ended - batch.jobs.get("succeeded", 0):
         parts.insert(4, f"{failed:,} of them without success")
+    if bad := sum(file.bad_rows for file in batch.files):
+        parts.insert(3, f"{bad:,} bad rows left out")
     return " · ".join(parts)
 
 

@@ -32,6 +32,7 @@ from events.ids import group_of
 from events.jetstream.payloads import Payloads
 from events.job import JobQueued
 from events.sources import Connection, HttpConnection
+from events.subjects import aggregate_filter
 from rota.options import Selection
 from rota.protocol import Result, SucceedJob
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id
@@ -274,3 +275,26 @@ async def test_a_file_that_another_reader_cannot_read_fails_the_batch(write_side
         await leading
 
     assert (await write_side.tags(batch, "batch"))[-1] == "batch.failed"
+
+
+async def test_no_secret_of_a_connection_is_in_an_event_or_a_log_line(
+    write_side: WriteSide, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    open_site = site.connections["site"]
+    site.connections["site"] = HttpConnection(
+        root=open_site.root.replace("://", "://ann:hush-1@"), token="hush-2", headers={"X-Key": "hush-3"}
+    )
+    site.files = {"a.csv": b"n\n1\n", "b.csv": b"n\n1,2\n"}
+    batches = [await opened(write_side, *files) for files in (("a.csv", "c.csv"), ("b.csv",), ("d/",), ("[a.csv",))]
+
+    bodies = []
+    for batch in batches:
+        async with working(write_side, batch):
+            await read(write_side, site, batch)
+        async with write_side.log.follow([aggregate_filter("batch", batch), "rota.event.job.>"]) as follower:
+            bodies += [message.data for message in await follower.take()]
+
+    assert any(b"batch.failed" in body for body in bodies)
+    assert not [body for body in bodies if b"hush" in body]
+    assert "hush" not in caplog.text
