@@ -159,7 +159,7 @@ class _Stream:
         """Say whether nothing follows what has ended: a batch that failed may have been redriven since."""
         if shown.type != "batch.failed":
             return True
-        last = await find_last(self._edge, *shown.of)
+        last = await find_last(self._edge, "batch", shown.of[1])
         return last is None or last.sequence <= shown.recorded.sequence
 
     async def _fits(self, shown: Shown) -> bool:

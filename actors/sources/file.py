@@ -18,6 +18,8 @@ from rota.options import Compression
 
 CHUNK_BYTES = GRID_BYTES
 CHUNKS_AHEAD = 2
+SMALL_BYTES = 256 * 1024
+"""A file of this size is fetched once, however often it is read: its requests cost more than its bytes."""
 TRIES = 5
 """In a row without a byte."""
 TRY_AGAIN_SECONDS = 0.5
@@ -47,6 +49,7 @@ class SourceFile:
         self._lock = threading.Lock()
         self._opened: BinaryIO | None = None
         self._spool: BinaryIO | None = None
+        self._all: bytes | None = None
         self._closed = False
         if connection and connection.root:
             self._stay_below(connection.root)
@@ -79,11 +82,14 @@ class SourceFile:
     def read_at(self, offset: int, size: int) -> bytes:
         """Return bytes from anywhere; fewer only at the end of the file.
 
-        A server that gives its files only as a whole is asked once: the file is kept on disk until `close`.
+        A server that gives its files only as a whole is asked once, except for what stands at the start: the file
+        is kept on disk until `close`.
         """
         with self._lock:
-            if self._spool is None and self._trying(self._open).seekable():
+            if self._spool is None and (self._is_small or self._trying(self._open).seekable()):
                 return self._read(offset, size)
+            if self._spool is None and offset + size <= SMALL_BYTES:
+                return self._fetched(0, offset + size)[offset:]
             if self._spool is None:
                 self._spool = self._spooled()
             self._spool.seek(offset)
@@ -133,6 +139,17 @@ class SourceFile:
 
     def _read(self, offset: int, size: int) -> bytes:
         """Return the bytes at an offset; fewer only at the end."""
+        if self._is_small:
+            if self._all is None:
+                self._all = self._fetched(0, SMALL_BYTES)
+            return self._all[offset : offset + size]
+        return self._fetched(offset, size)
+
+    @property
+    def _is_small(self) -> bool:
+        return self.size is not None and self.size <= SMALL_BYTES
+
+    def _fetched(self, offset: int, size: int) -> bytes:
         if self.size is not None:
             size = max(0, min(size, self.size - offset))
         pieces: list[bytes] = []

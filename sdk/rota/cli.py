@@ -95,25 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("id", metavar="ID")
     add("--reason", default="", metavar="TEXT")
 
-    add = command(commands.batch).add_argument
-    add("spec", metavar="SPEC", help="name of a job spec that takes rows")
-    says = "a path below the connection, or a URL; with / at its end a directory, with *, ? or [ a glob (in quotes)"
-    add("files", metavar="FILE", nargs="+", help=says)
-    add("--connection", metavar="NAME", help="where the files lie, as Rota's configuration calls it")
-    add("--rows-per-job", type=positive, metavar="N", help="rows that each job gets (default: 1000)")
-    _add_selection(add)
-    _add_reading(add)
-    says = "how all files are compressed (default: found out for each)"
-    add("--compression", choices=sorted(get_args(Compression)), help=says)
-    add("--max-readers", type=positive, metavar="N", help="read so many files at a time at most (default: 4)")
-    _add_job_options(add)
-    _add_watch(add)
-
-    add = command(commands.redrive).add_argument
-    add("id", metavar="ID", help="a batch's")
-    _add_reading(add)
-    _add_watch(add)
-
+    _add_batches(command)
     add = command(commands.worker, over_nats=True).add_argument
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
     add("--queue", dest="queues", action="append", metavar="NAME", help="serve it too; may be repeated")
@@ -133,6 +115,27 @@ def _parser() -> argparse.ArgumentParser:
     command(commands.queues)
     command(commands.specs)
     return parser
+
+
+def _add_batches(command: Callable[..., argparse.ArgumentParser]) -> None:
+    add = command(commands.batch).add_argument
+    add("spec", metavar="SPEC", help="name of a job spec that takes rows")
+    says = "a path below the connection, or a URL; with / at its end a directory, with *, ? or [ a glob (in quotes)"
+    add("files", metavar="FILE", nargs="+", help=says)
+    add("--connection", metavar="NAME", help="where the files lie, as Rota's configuration calls it")
+    add("--rows-per-job", type=positive, metavar="N", help="rows that each job gets (default: 1000)")
+    _add_selection(add)
+    _add_reading(add, "found out for each", "fail")
+    says = "how all files are compressed (default: found out for each)"
+    add("--compression", choices=sorted(get_args(Compression)), help=says)
+    add("--max-readers", type=positive, metavar="N", help="read so many files at a time at most (default: 4)")
+    _add_job_options(add)
+    _add_watch(add)
+
+    add = command(commands.redrive).add_argument
+    add("id", metavar="ID", help="a batch's")
+    _add_reading(add, "as before", "as before")
+    _add_watch(add)
 
 
 def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -183,8 +186,9 @@ def _add_selection(add: Callable[..., argparse.Action]) -> None:
     add("--allow-empty", action="store_true", help="no file at all is a batch without rows, and no error")
 
 
-def _add_reading(add: Callable[..., argparse.Action]) -> None:
-    add("--format", metavar="NAME", help="of all files, like csv, json or parquet (default: found out for each)")
+def _add_reading(add: Callable[..., argparse.Action], format_: str, bad_rows: str) -> None:
+    says = f"of all files, like csv, json or parquet (default: {format_})"
+    add("--format", metavar="NAME", help=says)
     add(
         "--option",
         dest="options",
@@ -200,7 +204,7 @@ def _add_reading(add: Callable[..., argparse.Action]) -> None:
         "--bad-rows",
         choices=get_args(BadRows),
         help="a row that cannot be read fails the batch, is left out, or is left out and kept with the reason "
-        "(default: fail)",
+        f"(default: {bad_rows})",
     )
 
 

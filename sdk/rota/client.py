@@ -214,10 +214,10 @@ class Batches:
           `?` or `[` a glob. `connection`: where the paths lie, as Rota's configuration calls it.
         - `selection`: a `rota.options.Selection` for directories and globs: recursive, include, exclude, hidden,
           allow_empty.
-        - `format` and `compression`: found out for each file if they are left out. `options`: how files are read, as
-          the format has them (`rota.options`); without a format, options by the names of formats.
-        - `bad_rows`: what is done with a row that cannot be read: `fail` (the default: the batch fails there), `skip`,
-          or `quarantine` (left out, and kept with its place and the reason in a `batch.rows_quarantined` event).
+        - `format` and `compression`: found out for each file if they are left out. `options`: how files are read,
+          as the format has them (`rota.options`); without a format, options by the names of formats.
+        - `bad_rows`: what is done with a row that cannot be read: `fail` (the default: the batch fails there),
+          `skip`, or `quarantine` (left out, and kept with its place and the reason in a `batch.rows_quarantined`).
         - `rows_per_job` (1000), `max_jobs_in_flight` (2000), `max_readers` (4 files at a time).
         - `params`, `queue`, `retry`, `timeout_seconds`, `labels`: as for a job, for each job of the batch.
         - `key`: idempotency key; the same spec and key again are the same batch.

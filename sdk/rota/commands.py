@@ -24,7 +24,7 @@ from rota.worker import Worker
 
 PROGRESS_SECONDS = 0.5
 READING = ("format", "bad_rows")
-"""What says how files are read, in `rota batch` and `rota redrive`; and the options of formats, which are merged."""
+"""What says how files are read, besides the options of formats."""
 WATCH_PATIENCE_SECONDS = 60.0
 
 
@@ -116,17 +116,13 @@ async def batch(options: argparse.Namespace) -> int:
     rota batch load_rows people.txt --connection lake --format csv --option delimiter=';' header=false
     rota batch load_rows orders/ --connection lake --option csv='{"delimiter": ";"}' --bad-rows quarantine
     """
-    switches = ("recursive", "hidden", "allow_empty")
-    selection = Selection(
-        include=options.include, exclude=options.exclude, **{name: getattr(options, name) for name in switches}
-    )
     async with Client(options.url) as client:
         id_ = await client.batches.open(
             spec=options.spec,
             files=options.files,
             params=_merged(options.params),
             options=_merged(options.options),
-            selection=selection,
+            **_selection(options),
             **_given(options, "connection", "rows_per_job", "queue", "key", *READING, "compression", "max_readers"),
         )
         _say(options, {"id": id_}, id_)
@@ -141,8 +137,8 @@ async def redrive(options: argparse.Namespace) -> int:
     rota redrive 01k9abc --option delimiter=';' column_types='{"zip": "string"}'
     """
     async with Client(options.url) as client:
-        changed = {"options": _merged(options.options)} if options.options else {}
-        await client.batches.redrive(options.id, **changed, **_given(options, *READING))
+        changed = _merged(options.options) if options.options else None
+        await client.batches.redrive(options.id, options=changed, **_given(options, *READING))
         _say(options, {"id": options.id}, f"{options.id} will be read on")
         return await _progress(options, client, options.id) if options.watch else 0
 
@@ -226,6 +222,11 @@ def complain(text: str) -> int:
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _selection(options: argparse.Namespace) -> dict[str, Selection]:
+    selection = Selection(**{name: getattr(options, name) for name in Selection.__struct_fields__})
+    return {} if selection == Selection() else {"selection": selection}
 
 
 def _merged(params: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ import pytest
 from events.jetstream.log import Append, Log
 from events.jetstream.topology import prepare
 from events.job import JobQueued, JobSucceeded
+from rota import show
 from rota.cli import main
 from rota.jetstream import Connection
-from rota.protocol import JobDetails, Result
+from rota.protocol import BatchView, JobDetails, Result
 from tests.unit.test_client import END, PlayedGateway, batch, event, job, problem, sent, streamed
 
 ROTA = Path(sys.executable).with_name("rota")
@@ -31,6 +32,7 @@ COMMANDS = (
     "get",
     "list",
     "queues",
+    "redrive",
     "replay",
     "schedule",
     "specs",
@@ -239,6 +241,85 @@ async def test_opening_a_batch_prints_its_id(rota: Rota, gateway: PlayedGateway)
         "params": {"table": "people"},
     }
     assert gateway.asked == [("POST /batches", sent)]
+
+
+async def test_a_batch_says_which_files_it_reads_and_how(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    selection = "--recursive --hidden --allow-empty --include *.csv --include *.tsv --exclude old/"
+    reading = "--format csv --compression gzip --bad-rows quarantine --max-readers 2"
+    options = ["--option", "delimiter=;", "header=false", "--option", '{"column_types": {"zip": "string"}}']
+    command = ["batch", "load", "orders/", *selection.split(), *reading.split(), *options]
+    assert await rota(*command) == (0, "b1\n", "")
+    [(_, sent)] = gateway.asked
+    assert sent == {
+        "spec": "load",
+        "files": ["orders/"],
+        "selection": {
+            "recursive": True,
+            "include": ["*.csv", "*.tsv"],
+            "exclude": ["old/"],
+            "hidden": True,
+            "allow_empty": True,
+        },
+        "format": "csv",
+        "options": {"delimiter": ";", "header": False, "column_types": {"zip": "string"}},
+        "compression": "gzip",
+        "bad_rows": "quarantine",
+        "max_readers": 2,
+    }
+
+
+async def test_options_may_be_given_by_the_names_of_formats(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    await rota("batch", "load", "orders/", "--option", 'csv={"delimiter": ";"}', 'xml={"row": "order"}')
+    [(_, sent)] = gateway.asked
+    assert sent["options"] == {"csv": {"delimiter": ";"}, "xml": {"row": "order"}}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--option delimiter", "--bad-rows drop", "--compression zip", "--max-readers 0", "--rows-per-job x"]
+)
+async def test_a_wrong_word_about_a_batch_is_a_usage_error(rota: Rota, gateway: PlayedGateway, wrong: str) -> None:
+    status, _, err = await rota("batch", "load", "a.csv", *wrong.split())
+    assert (status, gateway.asked) == (2, [])
+    assert f"error: argument {wrong.split(maxsplit=1)[0]}: " in err
+
+
+async def test_a_failed_batch_is_redriven(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
+    assert await rota("redrive", "b1") == (0, "b1 will be read on\n", "")
+    changes = ["--format", "tsv", "--option", "quote=null", "--bad-rows", "skip"]
+    assert await rota("redrive", "b1", *changes, "--json") == (0, '{"id":"b1"}\n', "")
+    assert gateway.asked == [
+        ("POST /batches/b1/redrive", {}),
+        ("POST /batches/b1/redrive", {"format": "tsv", "options": {"quote": None}, "bad_rows": "skip"}),
+    ]
+
+
+async def test_a_batch_that_is_redriven_can_be_watched_to_its_end(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
+    ended = batch("completed", succeeded=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
+    gateway.play("GET /batches/b1", ended)
+    status, out, err = await rota("redrive", "b1", "--watch")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].startswith("completed · 1/1 files")
+
+
+async def test_a_batch_that_is_completed_is_not_redriven(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", problem("conflict", 409))
+    assert await rota("redrive", "b1") == (1, "", "rota: Why\n")
+
+
+async def test_a_batch_shows_the_formats_and_the_bad_rows_of_its_files(rota: Rota, gateway: PlayedGateway) -> None:
+    files = [
+        {"path": "a.csv", "status": "finished", "format": "csv", "rows": 20, "jobs": 2, "bad_rows": 1200},
+        {"path": "b.json", "status": "reading", "format": "json", "rows": 5, "jobs": 1, "bad_rows": 34},
+    ]
+    gateway.play("GET /batches/b1", batch("reading", total=3) | {"files": files, "files_total": 2})
+    _, out, _ = await rota("get", "b1")
+    assert '"path":"a.csv","status":"finished","format":"csv","rows":20,"jobs":2,"bad_rows":1200' in out
+    view = msgspec.convert(batch("completed", total=0) | {"files": files}, BatchView)
+    assert "20 rows · 1,234 bad rows left out · " in show.progress(view, datetime.now(UTC))
 
 
 async def test_the_progress_of_a_batch_is_one_line_on_a_terminal_only(

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from rota import Client, Job, JobFailedError, JobRequest, RotaError
-from rota.errors import BY_SLUG, InvalidRequestError, NotFoundError, Problem, UnavailableError
+from rota.errors import BY_SLUG, ConflictError, InvalidRequestError, NotFoundError, Problem, UnavailableError
 from rota.protocol import BatchRequest, JobFault
 
 DROP = object()
@@ -408,6 +408,30 @@ async def test_a_batch_can_be_opened_by_its_fields_or_by_a_request(client: Clien
     assert await client.batches.open(BatchRequest(spec="load", files=["a.csv"], connection="lake")) == "b1"
     body = {"spec": "load", "files": ["a.csv"], "connection": "lake"}
     assert [body for _, body in gateway.asked] == [body, body]
+
+
+async def test_a_failed_batch_is_redriven(client: Client, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
+    await client.batches.redrive("b1")
+    await client.batches.redrive("b1", format="csv", options={}, bad_rows="skip")
+    assert [body for _, body in gateway.asked] == [{}, {"format": "csv", "options": {}, "bad_rows": "skip"}]
+
+
+async def test_a_batch_that_is_completed_is_not_redriven(client: Client, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", problem("conflict", 409))
+    with pytest.raises(ConflictError):
+        await client.batches.redrive("b1")
+
+
+async def test_the_events_of_a_batch_go_on_after_it_was_redriven(client: Client, gateway: PlayedGateway) -> None:
+    before = [event(1, "batch.opened"), event(2, "batch.failed"), event(3, "batch.redriven")]
+    gateway.play("GET /batches/b1/events", {"events": before}, {"events": [event(4, "batch.failed")]})
+    assert [one["type"] async for one in client.batches.watch("b1")] == [
+        "batch.opened",
+        "batch.failed",
+        "batch.redriven",
+        "batch.failed",
+    ]
 
 
 async def test_waiting_for_a_batch_ends_when_its_view_has_ended(client: Client, gateway: PlayedGateway) -> None:

@@ -85,7 +85,8 @@ def column(*values: Any) -> bytes:
     return of_cells(["x", "n"], *([value, 1] for value in values))
 
 
-GOOD = write(rows_of(5))
+ROWS = rows_of(5)
+GOOD = write(ROWS)
 CASE = Case(
     format="ods",
     options=OdsOptions(),
@@ -129,7 +130,7 @@ CASE = Case(
     broken={
         "no zip archive": b"id,name\n1,a\n",
         "a cut archive": GOOD[:-30],
-        "XML that is broken": document(content(table([["id"], [1]]))[:-30]),
+        "XML that is broken": document(content(table([list(ROWS[0]), *(list(row.values()) for row in ROWS)]))[:-30]),
         "no content": document(""),
         "another document": document(content(table([["id"], [1]])), {"mimetype": "application/vnd.oasis.opendocument.text"}),
         "a repetition that is no number": of_cells(

@@ -106,7 +106,7 @@ CASE = Case(
     format="xlsx",
     options=XlsxOptions(),
     write=write,
-    many=20_001,
+    many=10_500,
     typed={
         "whole numbers": (column(1, 2.0), pa.int64(), [1, 2]),
         "other numbers": (column(1, 2.5), pa.float64(), [1.0, 2.5]),
