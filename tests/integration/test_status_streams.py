@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from events.base import Event, Origin
-from events.batch import BatchCompleted, BatchDetails, BatchOpened
+from events.batch import BatchCompleted, BatchDetails, BatchFailed, BatchOpened, BatchRedriven
 from events.config import Config
 from events.jetstream.log import Append
 from events.jetstream.tail import MAX_BYTES
@@ -487,6 +487,26 @@ async def test_what_the_log_has_no_more_is_known_from_the_views(rota: Rota, nats
         async with listening(viewed, f"job={ended}") as stream:
             [end] = await stream.rest()
     assert json.loads(end.data) == {"id": ended, "status": "succeeded"}
+
+
+async def test_the_stream_of_a_batch_goes_on_after_it_was_redriven(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    await story.add(BatchFailed, id_, reason="a.csv is cut")
+    await story.add(BatchRedriven, id_)
+    async with listening(rota, f"batch={id_}&after=0") as stream:
+        found = [(await stream.next()).type for _ in range(3)]
+        await story.completed(id_)
+        found += [event.type for event in await stream.rest()]
+    assert found == ["batch.opened", "batch.failed", "batch.redriven", "batch.completed", "end"]
+
+
+async def test_the_stream_of_a_batch_ends_as_it_fails(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    async with listening(rota, f"batch={id_}") as stream:
+        await story.add(BatchFailed, id_, reason="a.csv is cut")
+        assert [event.type for event in await stream.rest()] == ["batch.failed", "end"]
 
 
 async def test_more_streams_than_the_limit_are_refused_until_one_leaves(config: Config, rota: Rota) -> None:
