@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from actors.hosts import ReaderHost, ShardHost
 from actors.system import Actor, ActorDiedError, ActorFailedError, System
-from events.batch import FailFile, FileFault
+from events.batch import FailBatch, FailFile, FileFault
 from events.config import Config
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
@@ -165,8 +165,16 @@ class Supervisor:
         return done
 
     async def _give_up(self, batch: str, file_index: int | None) -> None:
-        """Fail the file whose reading ends its readers; if it is not known, the first that is not finished."""
+        """Fail the file whose reading ends its readers; if it is not known, the first that is not finished.
+
+        As long as files are missing from the batch's list, it was the search for them.
+        """
         state, _ = await load_state(Log(self._connection), Snapshots(self._connection), "batch", batch)
+        if not state.listed:
+            reason = f"Looking for the files has ended the process of the batch's reader {MAX_DEATHS} times"
+            fail_batch = FailBatch(id=batch, reason=reason)
+            await Bus(self._connection).send([fail_batch], caller="supervisor", causation_id=f"{batch}.1")
+            return
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         index = file_index if file_index is not None else next(iter(unfinished), None)
         if index is not None and index in unfinished:

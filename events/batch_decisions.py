@@ -62,6 +62,8 @@ class FileState(Struct, frozen=True):
     """Rows that could not be read."""
     quarantined: int = 0
     """Bad rows that are kept."""
+    failed: bool = False
+    """Whether its reader has told where it stopped: else it may have been further than is known."""
 
 
 class BatchState(Struct, frozen=True):
@@ -110,12 +112,11 @@ def decide(state: BatchState | None, command: BatchCommand, now: datetime) -> li
         format_ = None if command.format == state.details.format else command.format
         options = None if command.options == state.details.options else command.options
         changed = format_ is not None or options is not None
-        if changed and any(
-            file.bad or file.position.bad or file.quarantined for file in state.files if not file.finished
-        ):
+        skips = state.details.bad_rows == "skip"
+        if changed and any(_has_left_out_rows(file, skips=skips) for file in state.files if not file.finished):
             raise EndedError(
-                f"The batch {command.id} has left out bad rows of a file that is not finished: with another format "
-                "or other options its rows would be counted anew. Open another batch",
+                f"The batch {command.id} may have left out bad rows of a file that is not finished: with another "
+                "format or other options its rows would be counted anew. Open another batch",
                 batch=command.id,
             )
         return [BatchRedriven(format=format_, options=options, bad_rows=command.bad_rows, **facts)]
@@ -146,6 +147,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
                 state,
                 event.file_index,
                 found=True,
+                failed=False,
                 version=event.file_version,
                 format=event.format,
                 compression=event.compression,
@@ -168,7 +170,7 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
                 state, event.file_index, finished=True, rows=event.rows, jobs=event.jobs, bad=event.bad
             )
         case FileFailed():
-            return _with_file(state, event.file_index, rows=event.rows, jobs=event.jobs, bad=event.bad)
+            return _with_file(state, event.file_index, failed=True, rows=event.rows, jobs=event.jobs, bad=event.bad)
         case BatchSealed():
             return replace(state, status="sealed")
         case JobsCounted():
@@ -191,7 +193,7 @@ def _weigh(state: BatchState) -> int:
     )
 
 
-BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100, state_version=2)
+BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100, state_version=3)
 
 
 def _step(
@@ -298,6 +300,12 @@ def _consequences(state: BatchState, id_: str, now: datetime) -> list[Event]:
             )
         )
     return events
+
+
+def _has_left_out_rows(file: FileState, *, skips: bool) -> bool:
+    """Say whether bad rows of a file were left out, or may have been, since its reader has told of them."""
+    unknown = skips and file.found and not file.failed
+    return bool(file.bad or file.position.bad or file.quarantined or unknown)
 
 
 def _with_file(state: BatchState, index: int, **changes: object) -> BatchState:

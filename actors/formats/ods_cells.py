@@ -1,7 +1,7 @@
 """Cells of ODS as they stand in its XML: which of them pyexcel-ods3 reads exactly, and the values of the others."""
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,9 @@ FORMULA = f"{{{TABLE}}}formula"
 PARAGRAPHS = frozenset((f"{{{TEXT}}}p", f"{{{TEXT}}}h"))
 SPAN, SPACES = f"{{{TEXT}}}span", f"{{{TEXT}}}s"
 BREAKS = {f"{{{TEXT}}}tab": "\t", f"{{{TEXT}}}line-break": "\n"}
-NOTES = frozenset((f"{{{OFFICE}}}annotation", f"{{{OFFICE}}}annotation-end", f"{{{TEXT}}}note", f"{{{TEXT}}}ruby-text"))
+NOTES = frozenset(
+    (f"{{{OFFICE}}}annotation", f"{{{OFFICE}}}annotation-end", f"{{{TEXT}}}note", f"{{{TEXT}}}ruby-text")
+)
 SIMPLE = frozenset((SPAN, *BREAKS))
 EXACT_DIGITS = 15
 """Numbers with no more digits are the same as floating-point numbers."""
@@ -103,7 +105,9 @@ def _date(value: str) -> Any:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return CellError(value, "no date")
-    is_read = moment.tzinfo is None and len(value) >= len("2026-05-01T00:00:00") and value[10] == "T" and "," not in value
+    is_read = (
+        moment.tzinfo is None and len(value) >= len("2026-05-01T00:00:00") and value[10] == "T" and "," not in value
+    )
     return AS_READ if is_read and value[4] == "-" else moment
 
 
@@ -115,7 +119,7 @@ def _time(value: str) -> Any:
     except (msgspec.ValidationError, OverflowError):
         return CellError(value, "no time")
     if timedelta() <= took < timedelta(days=1):
-        return (datetime.min + took).time()
+        return (datetime(1, 1, 1) + took).time()  # noqa: DTZ001 - any day
     return took
 
 

@@ -1,7 +1,7 @@
 """The rows of a sheet in ODS: its XML in pieces, each read by pyexcel-ods3 as a small document of its own.
 
-That library builds all of a file in memory, writes out whatever a file says is repeated (or, from 32 times on, forgets
-it), and cannot tell an error from a text. So repetitions are counted here, and what it reads are plain cells.
+That library builds all of a file in memory, writes out what is repeated (or, from 32 times on, forgets that it is),
+and does not tell an error from a text. So repetitions are counted here, and what it reads are plain cells.
 """
 
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def _raw(number: int, repeated: int, element: etree._Element) -> Raw:
         count = _count(cell, COLUMNS_REPEATED)
         value = value_of(cell)
         if value is AS_READ:
-            cell.attrib.pop(COLUMNS_REPEATED, None)
+            cell.attrib.pop(COLUMNS_REPEATED, "")
             row.element.append(cell)
             row.plain.append((column, count))
         elif value is not None:

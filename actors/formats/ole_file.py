@@ -31,6 +31,8 @@ class OleFile:
         directory, cutoff, mini_fat, _, difat = struct.unpack_from("<I4xIIII", body, 48)
         self._cutoff = cutoff
         self._fat = self._allocation(difat)
+        used = max((sector for sector, follower in enumerate(self._fat) if follower != FREE), default=0)
+        self._at(used)
         entries = self._chain(directory)
         self.streams: dict[str, tuple[int, int]] = {}
         """Start and size of each stream, by name."""
@@ -48,10 +50,7 @@ class OleFile:
     def read(self, name: str) -> bytes:
         """Return a stream."""
         start, size = self.streams[name]
-        if size < self._cutoff:
-            data = self._mini_chain(start, size)
-        else:
-            data = self._chain(start)
+        data = self._mini_chain(start, size) if size < self._cutoff else self._chain(start)
         if len(data) < size:
             raise BrokenError(f"its stream {name} is cut")
         return data[:size]
@@ -91,10 +90,7 @@ class OleFile:
         begin = (sector + 1) * self._sector
         data = self._body[begin : begin + self._sector]
         if len(data) < self._sector:
-            # Some writers leave the last sector short.
-            if not data or begin + self._sector <= len(self._body):
-                raise BrokenError("it is cut")
-            data += bytes(self._sector - len(data))
+            raise BrokenError("it is cut")
         return data
 
 
@@ -119,7 +115,9 @@ def ole_file(name: str, data: bytes) -> bytes:
     heads = [*range(fat_sectors), *[FREE] * (HEAD_FATS - fat_sectors)]
     header = header[:76] + struct.pack(f"<{HEAD_FATS}I", *heads)
     directory = _entry("Root Entry", ROOT, 1, first, 0) + _entry(name, STREAM, FREE, first, len(data))
-    directory += (bytes(64) + struct.pack("<HBBIII", 0, 0, 0, FREE, FREE, FREE) + bytes(48)) * (size // ENTRY_BYTES - 2)
+    directory += (bytes(64) + struct.pack("<HBBIII", 0, 0, 0, FREE, FREE, FREE) + bytes(48)) * (
+        size // ENTRY_BYTES - 2
+    )
     return b"".join((header.ljust(size, b"\0"), struct.pack(f"<{len(fat)}I", *fat), directory, data))
 
 

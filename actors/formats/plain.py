@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from actors.formats.block import BadRowError
 from actors.formats.limits import Limits
+from actors.formats.types import MAX_DECIMAL_DIGITS
 from actors.formats.views import cleared, has_views
 from events.batch import FileFault
 from rota.errors import TooLargeError
@@ -78,6 +79,8 @@ class Plain:
                 f"{self._path}, column {name}: its type is nested too deeply; "
                 f"at most {self._limits.depth} levels are read"
             )
+        if reason := _unusable(type_):
+            raise BadRowError(FileFault(f"{self._path}, column {name}: its type is {type_}, and {reason}", row=0))
         plain = plain_type(type_)
         if plain is not type_:
             return self._plain_type(name, plain, depth)
@@ -132,6 +135,18 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list_view(type_):
         return pa.large_list(type_.value_field)
     return type_
+
+
+def _unusable(type_: pa.DataType) -> str | None:
+    """Return why no program could make values of a type, as a broken file may name one."""
+    if pa.types.is_decimal(type_) and abs(type_.scale) > MAX_DECIMAL_DIGITS:
+        return f"no decimal has more than {MAX_DECIMAL_DIGITS} digits behind the point"
+    if pa.types.is_timestamp(type_) and type_.tz is not None:
+        try:
+            pa.scalar(0, type_).as_py()
+        except (pa.ArrowException, ValueError, KeyError, OSError):
+            return "there is no such time zone"
+    return None
 
 
 def _rebuilt(type_: pa.DataType, fields: list[pa.Field]) -> pa.DataType | None:

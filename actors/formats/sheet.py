@@ -53,7 +53,7 @@ class Header(Struct):
 def blocks(
     file: Input, options: SheetOptions, start: Position, schema: pa.Schema | None, sheets: Iterator[Sheet]
 ) -> Iterator[Block]:
-    """Yield the rows of the sheets that the options choose, from a position on, in blocks that are within one sheet."""
+    """Yield the rows of the chosen sheets from a position on; no block has rows of two sheets."""
     tables = _Tables(file, options, schema)
     first: Header | None = None
     row, bad = start.row, start.bad
@@ -123,7 +123,7 @@ class _Tables:
         ]
 
     def _named_columns(self, header: Header, rows: list[Row]) -> tuple[list[str], list[Sequence[Any]]]:
-        """Return the columns with a name in the header, and then those without one where something stands in them."""
+        """Return the columns that the header names, then those without a name in which something stands."""
         columns: list[Sequence[Any]] = list(zip_longest(*(cells for _, cells in rows)))
         nothing = (None,) * len(rows)
         columns += [nothing] * (len(header.names) - len(columns))
@@ -140,7 +140,7 @@ class _Tables:
     def _errors(
         self, names: list[str], columns: list[Sequence[Any]], count: int, sheet: str, rows: list[Row]
     ) -> dict[int, FileFault]:
-        """Return the rows with cells that are errors, by index; where text is wanted, the error's text is put there."""
+        """Return the rows with errors, by index; where text is wanted, an error's text takes its place."""
         found: dict[int, FileFault] = {}
         for at, (name, column) in enumerate(zip(names, columns, strict=True)):
             if CellError not in set(map(type, column)) or (self._wanted and name not in self._wanted):
@@ -159,7 +159,8 @@ class _Tables:
         letters = column_letters(next(index for index, cell in enumerate(cells) if cell is error))
         return FileFault(
             f"{self._path}, sheet {sheet}, row {number}, column {name} ({letters}{number}): "
-            f"{error.text!r} is {error.why}; the option column_types can make the column a string, which has this text",
+            f"{error.text!r} is {error.why}; "
+            "the option column_types can make the column a string, which has this text",
             line=number,
             column=name,
             text=error.text,
@@ -169,8 +170,8 @@ class _Tables:
 def too_many_cells(path: str, sheet: str, size: int) -> TooLargeError:
     """Return the error for a sheet whose cells would not fit in memory."""
     return TooLargeError(
-        f"{path}, sheet {sheet}: between its first and its last cell are {size} cells; at most {MAX_CELLS} are read. "
-        "Save it as CSV, or split it"
+        f"{path}, sheet {sheet}: between its first and its last cell are {size} cells; "
+        f"at most {MAX_CELLS} are read. Save it as CSV, or split it"
     )
 
 
@@ -201,7 +202,10 @@ def _header(file: Input, options: SheetOptions, sheet: Sheet, rows: Iterator[Row
         return None
     if wanted and number != wanted:
         raise BadRowError(
-            FileFault(f"{file.path}, sheet {sheet.name}: row {wanted} is empty; the option header_row says that it has the names")
+            FileFault(
+                f"{file.path}, sheet {sheet.name}: row {wanted} is empty; "
+                "the option header_row says that it has the names"
+            )
         )
     if len(cells) > file.limits.columns:
         raise TooLargeError(f"{file.path}, sheet {sheet.name} has more than {file.limits.columns} columns")

@@ -95,6 +95,4 @@ def _midnight(day: date) -> datetime:
 
 
 def _since_midnight(clock: time) -> timedelta:
-    return timedelta(
-        hours=clock.hour, minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond
-    )
+    return timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond)

@@ -10,8 +10,8 @@ from actors.formats.sheet_cells import CellError, Cells
 
 BEGIN, END = 0x0809, 0x000A
 OLD_BEGINS = frozenset((0x0009, 0x0209, 0x0409))
-BOUND_SHEET, PASSWORD = 0x0085, 0x002F
-BLANK, BOOL_OR_ERROR, FORMULA, LABEL, LABEL_SHARED = 0x0201, 0x0205, 0x0006, 0x0204, 0x00FD
+BOUND_SHEET, DIMENSIONS, PASSWORD, SHARED_TEXTS = 0x0085, 0x0200, 0x002F, 0x00FC
+BOOL_OR_ERROR, FORMULA, LABEL, LABEL_SHARED = 0x0205, 0x0006, 0x0204, 0x00FD
 MANY_NUMBERS, NUMBER, ONE_NUMBER, RICH_LABEL = 0x00BD, 0x0203, 0x027E, 0x00D6
 CELLS = frozenset((BOOL_OR_ERROR, FORMULA, LABEL, LABEL_SHARED, MANY_NUMBERS, NUMBER, ONE_NUMBER, RICH_LABEL))
 MAX_COLUMNS = 256
@@ -26,31 +26,38 @@ SPECIAL = b"\xff\xff"
 
 
 class BoundSheet(Struct):
-    """A sheet as the workbook lists it."""
+    """A sheet as the workbook lists it, and what was found in its cells."""
 
-    offset: int
     hidden: bool
     is_table: bool
+    cells: Cells
 
 
-def bound_sheets(stream: bytes) -> list[BoundSheet]:
-    """Return the sheets; PermissionError if the workbook is encrypted."""
+def sheets_of(stream: bytearray) -> list[BoundSheet]:
+    """Look through a workbook, and take out of it what it says of its size; PermissionError if it is encrypted."""
     sheets = []
-    for kind, at, _ in _records(stream, 0):
+    for kind, at, _, _ in _records(stream, 0):
         if kind == PASSWORD:
             raise PermissionError
+        if kind == SHARED_TEXTS and struct.unpack_from("<I", stream, at + 4)[0] > len(stream):
+            raise BrokenError("it has fewer shared texts than it says")
         if kind == BOUND_SHEET:
             offset, state, type_ = struct.unpack_from("<IBB", stream, at)
-            sheets.append(BoundSheet(offset, bool(state & 3), type_ == 0))
+            is_table = type_ & 0x0F == 0
+            sheets.append(BoundSheet(bool(state & 3), is_table, _cells(stream, offset)))
     return sheets
 
 
-def cells_of(stream: bytes, offset: int) -> Cells:
+def _cells(stream: bytearray, offset: int) -> Cells:
     """Look through the records of a sheet."""
-    cells = Cells()
+    cells = Cells({}, {}, set())
     top = left = 1 << 16
     bottom = right = -1
-    for kind, at, length in _records(stream, offset):
+    had_inner = False
+    for kind, at, length, depth in _records(stream, offset):
+        had_inner = had_inner or depth > 1
+        if kind == DIMENSIONS:
+            stream[at : at + length] = bytes(length)  # room would be made for what it says
         if kind not in CELLS:
             continue
         row, column = place = struct.unpack_from("<HH", stream, at)
@@ -59,6 +66,10 @@ def cells_of(stream: bytes, offset: int) -> Cells:
             raise BrokenError("it has a cell beyond the last column")
         top, bottom = min(top, row), max(bottom, row)
         left, right = min(left, column), max(right, last)
+        if depth > 1:
+            continue
+        if had_inner:
+            raise BrokenError("its cells are interrupted by a chart")  # only those before would be read
         if kind in {LABEL, LABEL_SHARED, RICH_LABEL}:
             cells.texts.add(place)
         elif kind == BOOL_OR_ERROR and stream[at + 7]:
@@ -73,8 +84,8 @@ def cells_of(stream: bytes, offset: int) -> Cells:
     return cells
 
 
-def _records(stream: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
-    """Yield kind, place and length of the records from a beginning to its end, without those of charts within it."""
+def _records(stream: bytearray, offset: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield kind, place, length and depth of the records from a beginning to its end; a chart's are deeper."""
     depth = 0
     while True:
         if offset + 4 > len(stream):
@@ -84,17 +95,19 @@ def _records(stream: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
         if offset + length > len(stream):
             raise BrokenError("it is cut")
         if not depth and kind != BEGIN:
-            raise BrokenError("it is older than Excel 5" if kind in OLD_BEGINS else "a sheet does not begin where it should")
+            raise BrokenError(
+                "it is older than Excel 5" if kind in OLD_BEGINS else "a sheet does not begin where it should"
+            )
         if kind == BEGIN:
             depth += 1
         elif kind == END:
             depth -= 1
             if not depth:
                 return
-        elif depth == 1:
+        else:
             if length < _LEAST.get(kind, 0):
                 raise BrokenError("a record is too short")
-            yield kind, offset, length
+            yield kind, offset, length, depth
         offset += length
 
 
@@ -103,7 +116,7 @@ def _error(code: int) -> CellError:
 
 
 _LEAST = {
-    BOOL_OR_ERROR: 8, BOUND_SHEET: 7, FORMULA: 20, LABEL: 8, LABEL_SHARED: 10, MANY_NUMBERS: 12, NUMBER: 14,
-    ONE_NUMBER: 10, RICH_LABEL: 8,
+    BOOL_OR_ERROR: 8, BOUND_SHEET: 7, DIMENSIONS: 8, FORMULA: 20, LABEL: 8, LABEL_SHARED: 10, MANY_NUMBERS: 12,
+    NUMBER: 14, ONE_NUMBER: 10, RICH_LABEL: 8, SHARED_TEXTS: 8,
 }  # fmt: skip
 """Least bytes of the records that are looked into."""

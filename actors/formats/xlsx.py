@@ -16,8 +16,7 @@ from actors.formats.ole_file import MAGIC, BrokenError, OleFile, ole_file
 from actors.formats.sheet import MAX_CELLS, Row, Sheet, blocks, too_many_cells
 from actors.formats.sheet_cells import CellError, Cells
 from actors.formats.types import SHOWN_CHARACTERS
-from actors.formats.xls_records import BoundSheet, bound_sheets
-from actors.formats.xls_records import cells_of as xls_cells_of
+from actors.formats.xls_records import BoundSheet, sheets_of
 from actors.formats.xlsx_book import Book, BookSheet
 from actors.formats.zip_parts import Parts
 from events.batch import FileFault, Position
@@ -49,19 +48,13 @@ def _xlsx_sheets(file: Input) -> Iterator[Sheet]:
 
 def _xls_sheets(file: Input) -> Iterator[Sheet]:
     try:
-        ole = OleFile(file.whole())
-        if "EncryptedPackage" in ole.streams:
-            raise PermissionError
-        stream_name = next((name for name in STREAMS if name in ole.streams), None)
-        if stream_name is None:
-            raise BrokenError("it has no workbook")
-        stream = ole.read(stream_name)
-        sheets = bound_sheets(stream)
-        body = ole_file(stream_name, stream)
+        sheets, body = _xls(file.whole())
     except PermissionError as error:
         raise _fault(file.path, "it is protected by a password") from error
     except (BrokenError, struct.error, KeyError) as error:
         raise _fault(file.path, str(error)) from error
+    if (size := sum(sheet.cells.size for sheet in sheets)) > MAX_CELLS:
+        raise too_many_cells(file.path, f"all of {len(sheets)}", size)  # they are built at once
     with _faults(file.path, "the workbook"):
         book = load_workbook(BytesIO(body))
         names = book.sheet_names
@@ -70,27 +63,35 @@ def _xls_sheets(file: Input) -> Iterator[Sheet]:
     for index, (name, sheet) in enumerate(zip(names, sheets, strict=True)):
 
         def rows(index: int = index, name: str = name, sheet: BoundSheet = sheet) -> Iterator[Row]:
-            try:
-                cells = xls_cells_of(stream, sheet.offset)
-            except (BrokenError, struct.error) as error:
-                raise _fault(file.path, f"sheet {name}: {error}") from error
-            if cells.size > MAX_CELLS:
-                raise too_many_cells(file.path, name, cells.size)
             with _faults(file.path, f"sheet {name}"):
-                return _rows(file.path, book.get_sheet_by_index(index), cells)
+                found = book.get_sheet_by_index(index)
+            return _rows(file.path, found, sheet.cells)
 
         yield Sheet(index + 1, name, rows, sheet.hidden, sheet.is_table)
+
+
+def _xls(body: bytes) -> tuple[list[BoundSheet], bytes]:
+    """Return the sheets of an XLS file, and its workbook alone as such a file."""
+    ole = OleFile(body)
+    if "EncryptedPackage" in ole.streams:
+        raise PermissionError
+    name = next((name for name in STREAMS if name in ole.streams), None)
+    if name is None:
+        raise BrokenError("it has no workbook")
+    stream = bytearray(ole.read(name))
+    sheets = sheets_of(stream)
+    return sheets, ole_file(name, bytes(stream))
 
 
 def _rows(path: str, sheet: CalamineSheet, cells: Cells) -> Iterator[Row]:
     """Yield the rows that are not empty, with what is known of the cells beside what calamine gives."""
     others: dict[int, list[tuple[int, Any]]] = {}
-    for (row, column), value in cells.others.items():
-        others.setdefault(row, []).append((column, value))
+    for (number, column), value in cells.others.items():
+        others.setdefault(number, []).append((column, value))
     negative: dict[int, list[tuple[int, str]]] = {}
-    for (row, column), text in cells.negative.items():
-        negative.setdefault(row, []).append((column, text))
-    left = [None] * (sheet.start[1] if sheet.start else 0)
+    for (number, column), text in cells.negative.items():
+        negative.setdefault(number, []).append((column, text))
+    left: list[Any] = [None] * (sheet.start[1] if sheet.start else 0)
     index = -1
     with _faults(path, f"sheet {sheet.name}"):
         given = iter(sheet.iter_rows()) if sheet.start else iter(())
@@ -100,7 +101,7 @@ def _rows(path: str, sheet: CalamineSheet, cells: Cells) -> Iterator[Row]:
         if values is None:
             break
         index += 1
-        row = left + [None if value == "" else value for value in values]
+        row: list[Any] = left + [None if value == "" else value for value in values]
         if cells.texts and "" in values:
             for column, value in enumerate(values, len(left)):
                 if value == "" and (index, column) in cells.texts:

@@ -1,6 +1,6 @@
 """The workbook in an XLSX file: its sheets, and each of them as a small workbook of its own.
 
-What is handed on are the parts that were checked, under names of our own: no sheet can be another one than was checked.
+What is handed on are the parts that were checked, under names of our own: no sheet can be another one.
 """
 
 from posixpath import join, normpath
@@ -40,14 +40,16 @@ class Book:
         self._parts = parts
         if WORKBOOK not in parts.names:
             binary = "xl/workbook.bin" in parts.names
-            raise parts.fault("it is XLSB, which is not read: save it as XLSX" if binary else f"it has no {WORKBOOK}")
+            raise parts.fault(
+                "it is XLSB, which is not read: save it as XLSX" if binary else f"it has no {WORKBOOK}"
+            )
         relations = self._relations()
         root = self._root(WORKBOOK)
         self._is_1904 = any(one.get("date1904") in {"1", "true"} for one in root.iter("{*}workbookPr"))
         self.sheets = [self._sheet(element, relations) for element in root.iter("{*}sheet")]
         if not self.sheets:
             raise parts.fault("it has no sheet")
-        parts_of = {kind: part for kind, part in relations.values()}
+        parts_of = dict(relations.values())
         self._styles = parts.xml(parts_of["styles"]) if "styles" in parts_of else None
         self._texts = parts.xml(parts_of["sharedStrings"]) if "sharedStrings" in parts_of else None
         self._empty_texts = empty_texts_of(parts, "sharedStrings", self._texts) if self._texts else frozenset()
@@ -64,16 +66,18 @@ class Book:
         if self._texts and cells.has_shared:
             relations.append(("rId3", "sharedStrings", "sharedStrings.xml"))
             found["xl/sharedStrings.xml"] = self._texts
-        return archive({
-            "[Content_Types].xml": CONTENT_TYPES,
-            "_rels/.rels": _relations([("rId1", "officeDocument", "xl/workbook.xml")]),
-            "xl/_rels/workbook.xml.rels": _relations(relations),
-            WORKBOOK: (
-                f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><workbookPr date1904="{int(self._is_1904)}"/>'
-                '<sheets><sheet name="rows" sheetId="1" r:id="rId1"/></sheets></workbook>'
-            ).encode(),
-            **found,
-        }), cells
+        return archive(
+            {
+                "[Content_Types].xml": CONTENT_TYPES,
+                "_rels/.rels": _relations([("rId1", "officeDocument", "xl/workbook.xml")]),
+                "xl/_rels/workbook.xml.rels": _relations(relations),
+                WORKBOOK: (
+                    f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><workbookPr date1904="{int(self._is_1904)}"/>'
+                    '<sheets><sheet name="rows" sheetId="1" r:id="rId1"/></sheets></workbook>'
+                ).encode(),
+                **found,
+            }
+        ), cells
 
     def _relations(self) -> dict[str, tuple[str, str]]:
         """Return the kind and the part of each relationship of the workbook, by its id."""
@@ -98,5 +102,7 @@ class Book:
 
 
 def _relations(relations: list[tuple[str, str, str]]) -> bytes:
-    inner = "".join(f'<Relationship Id="{id_}" Type="{OFFICE}/{kind}" Target="{target}"/>' for id_, kind, target in relations)
+    inner = "".join(
+        f'<Relationship Id="{id_}" Type="{OFFICE}/{kind}" Target="{target}"/>' for id_, kind, target in relations
+    )
     return f'<Relationships xmlns="{RELATIONS}">{inner}</Relationships>'.encode()

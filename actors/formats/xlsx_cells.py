@@ -19,7 +19,10 @@ _CELL = re.compile(r"([A-Za-z]{1,3})([1-9][0-9]{0,6})")
 
 
 def cells_of(parts: Parts, name: str, sheet: str, data: bytes, empty_texts: frozenset[str]) -> Cells:
-    """Look through a sheet; TooLargeError if it would take too much memory. `empty_texts` are shared ones, by index."""
+    """Look through a sheet; TooLargeError if it would take too much memory.
+
+    `empty_texts` are the indices of shared texts that are empty.
+    """
     cells = Cells()
     row, column = -1, -1
     top = left = MAX_ROWS
@@ -57,8 +60,10 @@ def cells_of(parts: Parts, name: str, sheet: str, data: bytes, empty_texts: froz
                 if (known := indices.get(letters)) is None:
                     known = indices[letters] = _index(letters)
                 row, column = int(digits) - 1, known
-            top, bottom = min(top, row), max(bottom, row)
-            left, right = min(left, column), max(right, column)
+            if row < top or row > bottom:
+                top, bottom = min(top, row), max(bottom, row)
+            if column < left or column > right:
+                left, right = min(left, column), max(right, column)
             _look(cells, element, (row, column), empty_texts)
     if bottom >= MAX_ROWS or right >= MAX_COLUMNS:
         raise parts.fault(f"its sheet {sheet} has a cell beyond the last row or column")

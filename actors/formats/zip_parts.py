@@ -1,5 +1,6 @@
 """The parts of a file that is a zip archive, checked before anything is made of them."""
 
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,9 +28,10 @@ ERRORS = (
     OverflowError,
     RuntimeError,
     ValueError,
+    struct.error,
     zlib.error,
 )
-"""What zipfile raises over the bytes of an archive (struct.error is turned into one of them)."""
+"""What zipfile raises over the bytes of an archive."""
 
 UNEQUAL = (b"<![CDATA[", b"<!--", b"<?")
 """What readers of XML treat differently; some lose text beside it."""
@@ -66,7 +68,9 @@ class Parts:
         if entry.flag_bits & ENCRYPTED:
             raise self.fault("it is protected by a password")
         if entry.compress_type not in {ZIP_STORED, ZIP_DEFLATED}:
-            raise self.fault(f"its part {name[:SHOWN_CHARACTERS]} is compressed in a way that {self._what} does not use")
+            raise self.fault(
+                f"its part {name[:SHOWN_CHARACTERS]} is compressed in a way that {self._what} does not use"
+            )
         self._read_bytes += entry.file_size
         if self._read_bytes > self._limit:
             raise TooLargeError(

@@ -238,7 +238,7 @@ class Batches:
 
         Rows that are in jobs stay there and run once. In another format, or with other options, a file is read from
         its start, past as many rows as are in jobs. A batch that has not failed stays as it is. ConflictError if it
-        is completed, or if the format or the options are others and rows of the file were left out as bad.
+        is completed, or if the format or the options are others and rows of a file may have been left out as bad.
         """
         request = RedriveRequest(format=format, options=options, bad_rows=bad_rows)
         await self._gateway.post(f"{_batch(id_)}/redrive", request)

@@ -11,7 +11,7 @@ import rota
 from scripts.dataset import sums
 from scripts.demo_jobs import add, tally
 
-__all__ = ["add", "describe", "note", "sleep", "slow_tally", "stumble", "tally", "tally_dicts"]
+__all__ = ["add", "describe", "note", "sleep", "slow_tally", "stumble", "tally", "tally_dicts", "trace"]
 
 
 @rota.job

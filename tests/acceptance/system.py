@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -91,6 +92,15 @@ class System:
 
     def put(self, name: str, body: str | bytes) -> str:
         return self.store.put(name, body.encode() if isinstance(body, str) else body)
+
+    def connect(self, root: str) -> str:
+        """Make a web server known, and return the name of its connection: no process needs to be started again."""
+        name = f"web-{secrets.token_hex(4)}"
+        path = self.stack.home / "connections.toml"
+        new = path.with_suffix(".new")
+        new.write_text(f'{path.read_text()}[{name}]\nkind = "http"\nroot = "{root}"\n')
+        new.replace(path)
+        return name
 
     def run(self, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Run the command line `rota` with this stack's addresses."""

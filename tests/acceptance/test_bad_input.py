@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from rota.jetstream import Connection
 from scripts.stack import free_port
-from tests.acceptance.system import Http, System
+from tests.acceptance.system import Http, System, until
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
@@ -78,20 +78,55 @@ async def test_an_unknown_connection_is_answered_with_the_nearest_names(http: Ht
     assert places(answer.body) == {"#/connection": "There is no connection lakes; did you mean lake?"}
 
 
-async def test_a_url_that_is_not_there_fails_its_batch(system: System, http: Http) -> None:
-    missing = f"{system.stack.url}/orders.csv"
-    unreachable = f"http://127.0.0.1:{free_port()}/orders.csv"
-    for url, reason in ((missing, "is not there"), (unreachable, "cannot be read: ClientConnectorError")):
-        view = await http.ended_batch(await http.open_batch(spec="tally", files=[url]))
+async def test_a_file_that_a_web_server_does_not_have_fails_its_batch(system: System, http: Http) -> None:
+    unreachable = f"http://127.0.0.1:{free_port()}"
+    for root, reason in (
+        (system.stack.url, "is not there"),
+        (unreachable, "cannot be read: ClientConnectorError"),
+    ):
+        id_ = await http.open_batch(spec="tally", connection=system.connect(root), files=["orders.csv"])
+        view = await http.ended_batch(id_)
         assert (view["status"], view["rows"], view["jobs"]["total"]) == ("failed", 0, 0)
-        assert view["error"] == f"{url} {reason}"
+        assert view["error"] == f"orders.csv {reason}"
+
+
+async def test_a_plain_url_does_not_lead_into_the_network_of_rota(system: System, http: Http) -> None:
+    port = system.stack.url.rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost", "[::1]", "169.254.169.254"):
+        url = f"http://{host}:{port}/healthz"
+        view = await http.ended_batch(await http.open_batch(spec="tally", files=[url], format="json"))
+        assert (view["status"], view["rows"]) == ("failed", 0)
+        assert view["error"].startswith(f"{url} leads to a private, loopback or link-local address")
+
+
+async def test_a_secret_in_a_url_is_refused(http: Http) -> None:
+    url = "https://data.example.com/a.csv?X-Amz-Signature=5f2c"
+    answer = await http.post("/batches", {"spec": "tally", "files": [url]})
+    assert answer.status == 400
+    assert "Secrets belong into a connection" in places(answer.body)["#/files/0"]
+    assert "5f2c" not in str(answer.body)
+
+
+async def test_options_that_are_wrong_are_named_each_by_its_pointer(http: Http) -> None:
+    answer = await http.post(
+        "/batches",
+        {
+            "spec": "tally",
+            "connection": "lake",
+            "files": ["a.csv", "../b.csv"],
+            "format": "csv",
+            "options": {"column_types": {"id": "int", "cents": "money"}},
+        },
+    )
+    assert answer.status == 400
+    assert set(places(answer.body)) == {"#/files/1", "#/options/column_types/id", "#/options/column_types/cents"}
 
 
 async def test_a_file_that_is_not_there_fails_its_batch(system: System, http: Http) -> None:
     path = system.put("there.csv", "id,cents,note\n1,2,x\n")
-    view = await http.ended_batch(
-        await http.open_batch(spec="tally", connection="lake", files=[path, "not-there.csv"])
-    )
+    files = [path, "not-there.csv"]
+    id_ = await http.open_batch(spec="tally", connection="lake", files=files, max_readers=1)
+    view = await http.ended_batch(id_)
     assert (view["status"], view["error"]) == ("failed", "not-there.csv is not there")
     assert [file["status"] for file in view["files"]] == ["finished", "failed"]
 
@@ -104,6 +139,7 @@ async def test_a_broken_row_fails_its_batch_and_is_shown(system: System, http: H
         connection="lake",
         files=[path],
         rows_per_job=100,
+        format="csv",
         options={"column_types": {"id": "int64"}},
     )
     view = await http.ended_batch(id_)
@@ -120,6 +156,35 @@ async def test_a_row_of_other_columns_fails_its_batch_and_is_shown(system: Syste
     view = await http.ended_batch(await http.open_batch(spec="tally", connection="lake", files=[path]))
     assert view["status"] == "failed"
     assert "columns.csv, line 3: 4 columns, not 3: '1,2,x,y'" in view["error"]
+
+
+async def test_a_batch_that_failed_goes_on_after_its_options_were_mended(system: System, http: Http) -> None:
+    good = [f"{number},1,x" for number in range(1000)]
+    path = system.put("mended.csv", "\n".join(["id,cents,note", *good, "-,1,x", *good]))
+    id_ = await http.open_batch(
+        spec="tally",
+        connection="lake",
+        files=[path],
+        rows_per_job=100,
+        options={"csv": {"column_types": {"id": "int64"}}},
+    )
+    view = await http.ended_batch(id_)
+    assert (view["status"], view["rows"]) == ("failed", 1000)
+    wrong = await http.post(f"/batches/{id_}/redrive", {"options": {"csv": {"null": ["-"]}}})
+    assert (wrong.status, list(places(wrong.body))) == (400, ["#/options/csv"])
+    answer = await http.post(f"/batches/{id_}/redrive", {"bad_rows": "quarantine"})
+    assert answer.status in (200, 202)
+
+    async def look() -> Any:
+        return (await http.get(f"/batches/{id_}")).body
+
+    view = await until(look, lambda view: view["status"] == "completed")
+    [file] = view["files"]
+    assert (file["rows"], file["jobs"], file["bad_rows"], view["jobs"]["succeeded"]) == (2000, 20, 1, 20)
+    [kept] = [event for event in await http.events(f"/batches/{id_}") if event["type"] == "batch.rows_quarantined"]
+    assert kept["faults"][0]["line"] == 1002
+    again = await http.post(f"/batches/{id_}/redrive", b"")
+    assert (again.status, "is completed" in again.body["detail"]) == (409, True)
 
 
 async def test_what_is_no_command_is_dropped(system: System, http: Http) -> None:

@@ -1,12 +1,15 @@
 """Batches by plain HTTP, through the whole of Rota: files of an object store and of a web server."""
 
 import functools
+import gzip
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import rota
@@ -51,12 +54,42 @@ async def test_a_csv_of_an_object_store_becomes_jobs(system: System, http: Http,
 
 
 async def test_a_csv_of_a_web_server_becomes_jobs(
-    http: Http, client: rota.Client, web: str, tmp_path: Path
+    system: System, http: Http, client: rota.Client, web: str, tmp_path: Path
 ) -> None:
     table = orders(5_000)
     (tmp_path / "orders.csv").write_bytes(as_csv(table))
-    id_ = await http.open_batch(spec="tally", files=[f"{web}/orders.csv"], rows_per_job=700)
+    id_ = await http.open_batch(
+        spec="tally", connection=system.connect(web), files=["orders.csv"], rows_per_job=700
+    )
     await assert_each_row_once(client, id_, [8], sums(table))
+
+
+async def test_a_directory_of_files_of_several_formats_is_one_batch(
+    system: System, http: Http, client: rota.Client
+) -> None:
+    tables = [orders(2_000), orders(1_500), orders(700)]
+    with BytesIO() as body:
+        pq.write_table(tables[1], body)
+        parquet = body.getvalue()
+    system.put("mixed/a.csv.gz", gzip.compress(as_csv(tables[0])))
+    system.put("mixed/2026/b.parquet", parquet)
+    system.put("mixed/2026/c.csv", as_csv(tables[2]))
+    system.put("mixed/2026/c.csv.tmp", "not,read")
+    id_ = await http.open_batch(
+        spec="tally",
+        connection="lake",
+        files=["mixed/"],
+        rows_per_job=1000,
+        selection={"recursive": True, "exclude": ["*.tmp"]},
+    )
+    each = [sums(tables[1]), sums(tables[2]), sums(tables[0])]
+    expected = {name: sum(one[name] for one in each) for name in each[0]}
+    view = await assert_each_row_once(client, id_, [2, 1, 2], expected)
+    assert [(file.path, file.format) for file in view.files] == [
+        ("mixed/2026/b.parquet", "parquet"),
+        ("mixed/2026/c.csv", "csv"),
+        ("mixed/a.csv.gz", "csv"),
+    ]
 
 
 async def test_several_files_are_one_batch(system: System, http: Http, client: rota.Client) -> None:

@@ -55,7 +55,7 @@ def _written(case: Case, count: int) -> Seed:
         case.format,
         _typed(case),
         body,
-        cut_shows=case.cut_shows,
+        cut_shows=case.cut_shows and not case.one_row_a_file,
         ordered=ordered,
         is_archive=body.startswith(b"PK"),
     )

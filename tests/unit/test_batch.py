@@ -492,9 +492,22 @@ def test_a_batch_that_has_left_out_rows_is_not_read_on_in_another_way(
     history: list[Event], redrive: RedriveBatch
 ) -> None:
     """Rows that were bad may be good then, and all that come after them would have other numbers."""
-    with pytest.raises(EndedError, match="has left out bad rows of a file that is not finished"):
+    with pytest.raises(EndedError, match="may have left out bad rows of a file that is not finished"):
         decide(state_after(*history), redrive, NOW)
     assert decide(state_after(*history), RedriveBatch(id="b", bad_rows="skip"), NOW)
+
+
+SKIPPING = BatchOpened(**facts(1), details=msgspec.structs.replace(DETAILS, bad_rows="skip"))
+
+
+def test_a_file_whose_reader_was_stopped_may_have_left_out_more_rows_than_it_told() -> None:
+    """It tells how far it is twice a second, and what it scheduled since stays scheduled."""
+    changes = RedriveBatch(id="b", options={"quote": "'"})
+
+    assert decide(state_after(SKIPPING, found(2), *failed_file(3)), changes, NOW)
+    with pytest.raises(EndedError, match="may have left out bad rows"):
+        decide(state_after(SKIPPING, found(2), found(3, 1), *failed_file(4)), changes, NOW)
+    assert decide(state_after(OPENED, found(2), found(3, 1), *failed_file(4)), changes, NOW)
 
 
 def test_bad_rows_of_a_file_that_is_finished_are_no_obstacle() -> None:

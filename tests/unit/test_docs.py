@@ -10,6 +10,7 @@ from msgspec.structs import FieldInfo, fields
 
 from events.catalog import EVENTS
 from events.config import Config
+from events.formats import FORMATS
 from events.sources import SOURCES
 from gateway import batches, dead_letters, health, jobs, queues, specs, status
 from rota import protocol
@@ -17,7 +18,9 @@ from rota.jobs import Job
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+FORMAT_PAGES = REFERENCE / "formats"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+SECTIONS = ["Options", "Types", "Bad rows", "Positions", "Limits"]
 REQUESTS = {
     "BatchRequest": protocol.BatchRequest,
     "CancelRequest": protocol.CancelRequest,
@@ -52,6 +55,12 @@ def bodies() -> list[Any]:
         for page in sorted(REFERENCE.glob("*.md"))
         for name, body in example.findall(page.read_text())
     ]
+
+
+def options_of(page: Path) -> list[tuple[str, str]]:
+    """Return each example of options on the page of a format, with the type that a comment before it names."""
+    example = re.compile(r"(?:<!-- (\w+) -->\n)?```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return example.findall(page.read_text())
 
 
 def curls() -> list[Any]:
@@ -124,6 +133,37 @@ def test_every_setting_is_described_with_its_default(field: FieldInfo) -> None:
 def test_every_field_of_a_connection_is_described(name: str) -> None:
     section = (REFERENCE / "configuration.md").read_text().partition("## connections.toml")[2]
     assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize("format_", sorted(FORMATS))
+def test_every_option_of_a_format_has_a_row_on_its_page(format_: str) -> None:
+    pages = {"tsv": ["csv", "tsv"]}.get(format_, [format_])
+    text = "\n".join((FORMAT_PAGES / f"{page}.md").read_text() for page in pages)
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
+    described = {name for cell in cells for name in re.findall(r"\w+", cell)}
+    assert set(FORMATS[format_].options.__struct_fields__) <= described
+
+
+@pytest.mark.parametrize("format_", sorted(FORMATS))
+def test_the_page_of_a_format_has_the_sections_of_all(format_: str) -> None:
+    text = (FORMAT_PAGES / f"{format_}.md").read_text()
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [name for name in sections if name in SECTIONS] == SECTIONS
+
+
+@pytest.mark.parametrize("page", sorted(FORMAT_PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_examples_of_options_are_options_of_their_format(page: Path) -> None:
+    named = {format_.options.__name__: format_.options for format_ in FORMATS.values()}
+    for name, body in options_of(page):
+        assert msgspec.convert(msgspec.json.decode(body), named[name])
+
+
+@pytest.mark.parametrize("format_", sorted(FORMATS))
+def test_every_format_is_in_the_index_with_the_ends_of_its_names(format_: str) -> None:
+    text = (FORMAT_PAGES / "README.md").read_text()
+    row = re.search(rf"^\| \[.*\]\({format_}\.md\) \| (.*?) \|", text, re.MULTILINE)
+    assert row, f"{format_} is not in the index"
+    assert re.findall(r"`\.(\w+)`", row[1]) == list(FORMATS[format_].suffixes)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

@@ -1,6 +1,6 @@
 """ODS in the suite: written by hand, cell by cell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 from rota.options import OdsOptions
 from tests.contract.formats.case import BadSample, Case, rows_of
 
+NONE: dict[str, str | bytes] = {}
 NAMES = {
     "office": "urn:oasis:names:tc:opendocument:xmlns:office:1.0",
     "style": "urn:oasis:names:tc:opendocument:xmlns:style:1.0",
@@ -42,7 +43,9 @@ def cell(value: Any) -> str:
         case str():
             if value.startswith("<table"):
                 return value
-            return f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
+            return (
+                f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
+            )
         case _:
             kind, attribute = "float", f'office:value="{value!r}"'
     return f'<table:table-cell office:value-type="{kind}" {attribute}><text:p>shown</text:p></table:table-cell>'
@@ -51,7 +54,8 @@ def cell(value: Any) -> str:
 def table(rows: Sequence[Sequence[Any]], name: str = "Orders", style: str = "") -> str:
     """Return a sheet; a row that is a text is one already."""
     data = "".join(
-        row if isinstance(row, str) else f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in rows
+        row if isinstance(row, str) else f"<table:table-row>{''.join(map(cell, row))}</table:table-row>"
+        for row in rows
     )
     return f'<table:table table:name="{name}" table:style-name="{style}">{data}</table:table>'
 
@@ -59,11 +63,12 @@ def table(rows: Sequence[Sequence[Any]], name: str = "Orders", style: str = "") 
 def content(*tables: str, before: str = "") -> str:
     """Return the XML of a document."""
     names = " ".join(f'xmlns:{prefix}="{name}"' for prefix, name in NAMES.items())
+    root = f"<office:document-content {names}>"
     body = f"<office:body><office:spreadsheet>{''.join(tables)}</office:spreadsheet></office:body>"
-    return f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {names}>{before}{body}</office:document-content>'
+    return f'<?xml version="1.0" encoding="UTF-8"?>{root}{before}{body}</office:document-content>'
 
 
-def document(xml: str | bytes, more: dict[str, str | bytes] = {}) -> bytes:
+def document(xml: str | bytes, more: Mapping[str, str | bytes] = NONE) -> bytes:
     """Return a file with this content; `more` are parts beside it."""
     sink = BytesIO()
     with ZipFile(sink, "w", ZIP_DEFLATED) as file:
@@ -98,7 +103,7 @@ CASE = Case(
         "uint64": (column(18446744073709551615), pa.uint64(), [18446744073709551615]),
         "null against empty": (column("", None, "a"), pa.string(), ["", None, "a"]),
         "text that looks like a number": (column("007"), pa.string(), ["007"]),
-        "truth values": (column(True, False), pa.bool_(), [True, False]),
+        "truth values": (column(*[True, False]), pa.bool_(), [True, False]),
         "dates": (column(date(2026, 5, 1)), pa.date32(), [date(2026, 5, 1)]),
         "times": (column(time(9, 30)), pa.time64("us"), [time(9, 30)]),
         "timestamps, at midnight, too": (
@@ -130,9 +135,13 @@ CASE = Case(
     broken={
         "no zip archive": b"id,name\n1,a\n",
         "a cut archive": GOOD[:-30],
-        "XML that is broken": document(content(table([list(ROWS[0]), *(list(row.values()) for row in ROWS)]))[:-30]),
+        "XML that is broken": document(
+            content(table([list(ROWS[0]), *(list(row.values()) for row in ROWS)]))[:-30]
+        ),
         "no content": document(""),
-        "another document": document(content(table([["id"], [1]])), {"mimetype": "application/vnd.oasis.opendocument.text"}),
+        "another document": document(
+            content(table([["id"], [1]])), {"mimetype": "application/vnd.oasis.opendocument.text"}
+        ),
         "a repetition that is no number": of_cells(
             ["id"], ['<table:table-cell table:number-columns-repeated="x"/>']
         ),

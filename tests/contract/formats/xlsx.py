@@ -1,6 +1,6 @@
 """XLSX in the suite: written by hand, cell by cell, with texts in the cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
@@ -15,6 +15,7 @@ from tests.contract.formats.case import BadSample, Case, rows_of
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+NONE: dict[str, Any] = {}
 FORMATS = {date: 14, datetime: 22, time: 21, timedelta: 46}
 """Excel's own numbers of the formats that make numbers of days dates, times and durations."""
 EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel knows no zones
@@ -36,7 +37,7 @@ def days(value: Any) -> float:
         case time():
             return (datetime.combine(EPOCH, value) - EPOCH) / timedelta(days=1)
         case _:
-            return value / timedelta(days=1)
+            return float(value / timedelta(days=1))
 
 
 def cell(value: Any) -> str:
@@ -46,7 +47,11 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return f'<c t="b"><v>{int(value)}</v></c>'
     if isinstance(value, str):
-        return value if value.startswith("<c") else f'<c t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+        return (
+            value
+            if value.startswith("<c")
+            else f'<c t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+        )
     if style := STYLE_OF.get(type(value)):
         return f'<c s="{style}"><v>{days(value)!r}</v></c>'
     return f"<c><v>{value!r}</v></c>"
@@ -55,10 +60,14 @@ def cell(value: Any) -> str:
 def sheet_xml(rows: Sequence[Sequence[Any]]) -> str:
     """Return a sheet."""
     data = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
-    return f'<?xml version="1.0" encoding="UTF-8"?><worksheet xmlns="{MAIN}"><sheetData>{data}</sheetData></worksheet>'
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><worksheet xmlns="{MAIN}"><sheetData>{data}</sheetData></worksheet>'
+    )
 
 
-def workbook(sheets: dict[str, str], *, states: dict[str, str] = {}, more: dict[str, str | bytes] = {}) -> bytes:
+def workbook(
+    sheets: dict[str, str], *, states: Mapping[str, str] = NONE, more: Mapping[str, str | bytes] = NONE
+) -> bytes:
     """Return a workbook with these sheets, by name; `more` are parts beside them, or in place of them."""
     listed = "".join(
         f'<sheet name="{escape(name)}" sheetId="{n}" r:id="rId{n}" state="{states.get(name, "visible")}"/>'
@@ -113,7 +122,7 @@ CASE = Case(
         "uint64": (column(18446744073709551615), pa.uint64(), [18446744073709551615]),
         "null against empty": (column("", None, "a"), pa.string(), ["", None, "a"]),
         "text that looks like a number": (column("007"), pa.string(), ["007"]),
-        "truth values": (column(True, False), pa.bool_(), [True, False]),
+        "truth values": (column(*[True, False]), pa.bool_(), [True, False]),
         "dates": (column(date(2026, 5, 1)), pa.date32(), [date(2026, 5, 1)]),
         "times": (column(time(9, 30)), pa.time64("us"), [time(9, 30)]),
         "timestamps, at midnight, too": (
