@@ -61,9 +61,11 @@ class ReaderHost:
         self._config = config
         self._running: asyncio.Task[None] | None = None
         self._offers = Offers()
+        self._leading: str | None = None
 
     async def run(self, batch: str, leads_only: bool) -> None:  # noqa: FBT001 - Ray calls it
         """Carry a batch to its end, or until `stop`."""
+        self._leading, self._offers = batch, Offers()
         offers, sources = self._offers, self._config.connections
         try:
             await self._run(
@@ -72,15 +74,16 @@ class ReaderHost:
             )
         finally:
             offers.close()
-            self._offers = Offers()
 
     async def read(self, batch: str, file_index: int, max_jobs: int) -> None:
         """Read one file of a batch to its end, or until `stop`."""
         sources = self._config.connections
         await self._run(batch, lambda connection: read_one_file(connection, sources, batch, file_index, max_jobs))
 
-    async def offer(self) -> Offer | None:
+    async def offer(self, batch: str) -> Offer | None:
         """Wait for a file of the batch that another process may read; None if there will be no more."""
+        if batch != self._leading:
+            return None  # it has ended by now; a file of the next one is not for who asks
         return await self._offers.take_for_other()
 
     async def _run(self, batch: str, work: Callable[[Connection], Awaitable[None]]) -> None:

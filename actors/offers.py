@@ -16,10 +16,12 @@ class Offers:
         self._max_jobs = self._others = 0
         self._closed = False
         self._changed = asyncio.Event()
+        self.given: set[int] = set()
+        """Files that other readers have taken: they have them read to the end, whatever happens."""
 
     def put(self, files: Iterable[int], *, max_jobs: int, others: int) -> None:
-        """Say which files are not read, for how many other readers."""
-        self._files = deque(files)
+        """Say which files are not read, for how many other readers; those that others have stay with them."""
+        self._files = deque(index for index in files if index not in self.given)
         self._max_jobs, self._others = max_jobs, others
         self._changed.set()
 
@@ -31,7 +33,9 @@ class Offers:
         """Wait for a file that another reader may have; None if there will be no more."""
         while not self._closed:
             if self._files and self._others:
-                return self._files.popleft(), self._max_jobs, self._others
+                index = self._files.popleft()
+                self.given.add(index)
+                return index, self._max_jobs, self._others
             self._changed.clear()
             await self._changed.wait()
         return None

@@ -15,9 +15,10 @@ from events.jetstream.payloads import Payloads
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
 from events.sources import Connection as SourceConnection
-from events.subjects import aggregate_filter, ended_jobs_filter
+from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
+from rota.pull import delivery
 
 
 async def read_one_file(
@@ -33,7 +34,11 @@ async def read_one_file(
     state, sequence = await until_available(lambda: load_state(log, Snapshots(connection), "batch", batch))
     if state is None or state.status != "reading" or state.files[index].finished:
         return
-    flight = Flight(max_jobs)
+    begun, after = state.files[index], sequence
+    flight = Flight(max_jobs, begun.jobs, {index: begun.jobs})
+    if begun.found:
+        # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
+        after = await until_available(lambda: log.sequence_on(opened_subject(batch)))
 
     async def send(commands: Sequence[AnyCommand]) -> None:
         await send_as_reader(bus, batch, commands)
@@ -42,9 +47,9 @@ async def read_one_file(
         batch, state.details, sources=sources, payloads=Payloads(connection), flight=flight, send=send
     )
     subjects = [ended_jobs_filter(batch), aggregate_filter("batch", batch)]
-    async with log.follow(subjects, after=sequence, headers_only=True) as follower:
+    async with log.follow(subjects, after=after, headers_only=True) as follower:
         reading = asyncio.create_task(reader.run(index, state.files[index]), name=f"read {batch} {index}")
-        ended = asyncio.create_task(_follow(follower, batch, flight), name=f"follow {batch}")
+        ended = asyncio.create_task(_follow(follower, batch, index, flight, sequence), name=f"follow {batch}")
         try:
             await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -56,12 +61,14 @@ async def read_one_file(
             task.result()
 
 
-async def _follow(follower: Follower, batch: str, flight: Flight) -> None:
-    """Note the jobs that end, until the batch has failed."""
+async def _follow(follower: Follower, batch: str, index: int, flight: Flight, seen: int) -> None:
+    """Note the file's jobs that end, until the batch has failed after the sequence that was seen."""
     while True:
         for message in await follower.take(timeout=TELL_SECONDS):
             _, _, kind, id_, name, *_ = message.subject.split(".")
             if kind == "batch" and name in ("failed", "cancelled"):
-                return
-            if kind == "job" and (place := place_in_batch(id_, batch)):
+                if delivery(message).sequence > seen:
+                    return
+                continue
+            if kind == "job" and (place := place_in_batch(id_, batch)) and place[0] == index:
                 flight.ended(place)

@@ -86,7 +86,8 @@ class Reader:
             lambda: self._log.sequence_on(opened_subject(self._batch))
         )
         self._see_end(state)
-        self._flight = Flight(state.details.max_jobs_in_flight, state.jobs - state.jobs_ended)
+        known = {index: file.jobs for index, file in enumerate(state.files)}
+        self._flight = Flight(state.details.max_jobs_in_flight, state.jobs - state.jobs_ended, known)
         subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
         async with self._log.follow(subjects, after=after, headers_only=True) as follower:
             reading = asyncio.create_task(self._read(state), name=f"read {self._batch}")
@@ -137,7 +138,8 @@ class Reader:
 
     async def _forget(self, file_index: int, index: int) -> None:
         """Note that a job has ended; remove the rows of its block when it was the last."""
-        self._flight.ended((file_index, index))
+        if not self._leads_only:
+            self._flight.ended((file_index, index), mine=file_index not in self._offers.given)
         block = (file_index, index // ROWS_BLOCK)
         self._ended_of_block[block] += 1
         if self._ended_of_block[block] == ROWS_BLOCK:

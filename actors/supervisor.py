@@ -5,9 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from actors.deaths import MAX_DEATHS, Deaths
 from actors.hosts import ReaderHost, ShardHost
 from actors.system import Actor, ActorDiedError, ActorFailedError, System
 from events.batch import FailBatch, FailFile, FileFault
+from events.batch_decisions import BatchState
 from events.config import Config
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
@@ -15,13 +17,12 @@ from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
 from events.jetstream.topology import EVENTS, READERS
 from rota.errors import UnavailableError
-from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
+from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg, until_available
 from rota.pull import Pull
 
 LEASE_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
 STOP_SECONDS = 10.0
-MAX_DEATHS = 5
 MAX_IDLE = 4
 
 log = logging.getLogger("rota.supervisor")
@@ -86,13 +87,15 @@ class Supervisor:
         batch = message.subject.split(".")[3]
         lease = asyncio.create_task(self._keep_lease(message))
         try:
-            for deaths in range(MAX_DEATHS):
+            deaths, leads_only = Deaths(), False
+            while not await self._lead(batch, leads_only=leads_only) and not self._stopping.is_set():
                 # After a death each file is read in a process of its own, so that it is known which one is deadly.
-                if await self._lead(batch, leads_only=deaths > 0) or self._stopping.is_set():
+                leads_only = True
+                state = await self._state(batch)
+                if deaths.too_many(state.version) and state.status == "reading":
+                    log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
+                    await self._give_up(batch, None)
                     break
-            else:
-                log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
-                await self._give_up(batch, None)
         finally:
             lease.cancel()
             pull.free()
@@ -101,7 +104,7 @@ class Supervisor:
 
     async def _lead(self, batch: str, *, leads_only: bool) -> bool:
         """Have a batch led by a reader of its own; say whether that came to its end."""
-        lead = self._reader()
+        lead = await self._reader()
         others = asyncio.create_task(self._keep_others(batch, lead, leads_only=leads_only))
         try:
             return await self._work(lead, lead.call("run", batch, leads_only))
@@ -120,7 +123,7 @@ class Supervisor:
                 while self._others >= self._system.processors() and not leads_only:
                     await asyncio.sleep(AGAIN_SECONDS)
                 try:
-                    offer = await lead.call("offer")
+                    offer = await lead.call("offer", batch)
                 except (ActorDiedError, ActorFailedError):
                     return
                 if offer is None:
@@ -137,19 +140,35 @@ class Supervisor:
         """Have one file read, with as many readers as that takes."""
         self._others += 1
         try:
-            for _ in range(MAX_DEATHS):
-                actor = self._reader()
+            deaths = Deaths()
+            while not self._stopping.is_set():
+                actor = await self._reader()
                 if await self._work(actor, actor.call("read", batch, file_index, max_jobs)):
                     return
-            log.error("file %d of batch %s has ended %d readers and is given up", file_index, batch, MAX_DEATHS)
-            await self._give_up(batch, file_index)
+                state = await self._state(batch)
+                if deaths.too_many(state.files[file_index]):
+                    log.error(
+                        "file %d of batch %s has ended %d readers and is given up", file_index, batch, MAX_DEATHS
+                    )
+                    await self._give_up(batch, file_index)
+                    return
         finally:
             self._others -= 1
 
-    def _reader(self) -> Actor:
-        actor = self._idle.pop() if self._idle else self._spawn_reader()
-        self._readers.append(actor)
-        return actor
+    async def _reader(self) -> Actor:
+        """Return a reader that lives: no batch is to blame for one that died before."""
+        while True:
+            actor = self._idle.pop() if self._idle else self._spawn_reader()
+            self._readers.append(actor)
+            lives = False
+            try:
+                lives = await self._watched(actor, actor.call("pid"))
+            finally:
+                if not lives:
+                    self._readers.remove(actor)
+                    actor.end()
+            if lives:
+                return actor
 
     async def _work(self, actor: Actor, work: Awaitable[None]) -> bool:
         """Wait for what a reader does; say whether it came to its end. A reader that has nothing to do is kept."""
@@ -169,19 +188,30 @@ class Supervisor:
 
         As long as files are missing from the batch's list, it was the search for them.
         """
-        state, _ = await load_state(Log(self._connection), Snapshots(self._connection), "batch", batch)
+        state = await self._state(batch)
         if not state.listed:
             reason = f"Looking for the files has ended the process of the batch's reader {MAX_DEATHS} times"
-            fail_batch = FailBatch(id=batch, reason=reason)
-            await Bus(self._connection).send([fail_batch], caller="supervisor", causation_id=f"{batch}.1")
+            await self._send(FailBatch(id=batch, reason=reason))
             return
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         index = file_index if file_index is not None else next(iter(unfinished), None)
         if index is not None and index in unfinished:
             file = state.files[index]
-            fault = FileFault(f"{file.path}: reading it has ended the process of its reader {MAX_DEATHS} times")
-            fail = FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
-            await Bus(self._connection).send([fail], caller="supervisor", causation_id=f"{batch}.1")
+            what = "reading it" if file_index is not None else "leading its batch"
+            fault = FileFault(f"{file.path}: {what} has ended the process of its reader {MAX_DEATHS} times")
+            await self._send(
+                FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
+            )
+
+    async def _send(self, command: FailBatch | FailFile) -> None:
+        bus = Bus(self._connection)
+        await until_available(lambda: bus.send([command], caller="supervisor", causation_id=f"{command.id}.1"))
+
+    async def _state(self, batch: str) -> BatchState:
+        log, snapshots = Log(self._connection), Snapshots(self._connection)
+        state: BatchState
+        state, _ = await until_available(lambda: load_state(log, snapshots, "batch", batch))
+        return state
 
     async def _keep_lease(self, message: Msg) -> None:
         while True:

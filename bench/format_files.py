@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from pyarrow import csv
-from pyexcel_ods3 import save_data
 
 from scripts.dataset import as_csv, orders
 
@@ -27,6 +26,8 @@ DATE = {"type": "int", "logicalType": "date"}
 SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+OPEN_DOCUMENT = "urn:oasis:names:tc:opendocument:xmlns"
+OPEN_DOCUMENT_NAMES = {"o": "office", "t": "table", "x": "text"}
 
 
 def write(format_: str, path: Path, rows: int, times: int = 1) -> None:
@@ -61,8 +62,9 @@ def _json(path: Path, table: pa.Table, times: int) -> None:
 
 def _messagepack(path: Path, table: pa.Table, times: int) -> None:
     """Write one array, since msgspec reads nothing else that has many rows."""
-    packed = msgpack.Packer(default=str).pack(table.to_pylist())
-    _pieces(path, b"\xdd" + struct.pack(">I", table.num_rows * times), packed[5:], times)
+    packer = msgpack.Packer(default=str)
+    body = b"".join(map(packer.pack, table.to_pylist()))
+    _pieces(path, b"\xdd" + struct.pack(">I", table.num_rows * times), body, times)
 
 
 def _ndjson(path: Path, table: pa.Table, times: int) -> None:
@@ -70,7 +72,23 @@ def _ndjson(path: Path, table: pa.Table, times: int) -> None:
 
 
 def _ods(path: Path, table: pa.Table, times: int) -> None:
-    save_data(str(path), {"orders": [table.column_names, *_lists(table) * times]})
+    def cell(value: Any) -> str:
+        if isinstance(value, bool):
+            return f'<t:table-cell o:value-type="boolean" o:boolean-value="{str(value).lower()}"/>'
+        if isinstance(value, int | float):
+            return f'<t:table-cell o:value-type="float" o:value="{value}"/>'
+        return f'<t:table-cell o:value-type="string"><x:p>{value}</x:p></t:table-cell>'
+
+    rows = [f"<t:table-row>{''.join(map(cell, row))}</t:table-row>" for row in [table.column_names, *_lists(table)]]
+    names = " ".join(f'xmlns:{short}="{OPEN_DOCUMENT}:{name}:1.0"' for short, name in OPEN_DOCUMENT_NAMES.items())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet", zipfile.ZIP_STORED)
+        archive.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{OPEN_DOCUMENT}:manifest:1.0"/>')
+        archive.writestr(
+            "content.xml",
+            f'<o:document-content {names} o:version="1.3"><o:body><o:spreadsheet><t:table t:name="orders">'
+            f"{rows[0]}{''.join(rows[1:]) * times}</t:table></o:spreadsheet></o:body></o:document-content>",
+        )
 
 
 def _parquet(path: Path, table: pa.Table, times: int) -> None:
@@ -101,7 +119,7 @@ def _xlsx(path: Path, table: pa.Table, times: int) -> None:
         return f"<c><v>{value}</v></c>" if isinstance(value, int | float) else f'<c t="str"><v>{value}</v></c>'
 
     rows = [f"<row>{''.join(map(cell, row))}</row>" for row in [table.column_names, *_lists(table)]]
-    sheets = f'<sheets><sheet name="orders" sheetId="1" r:id="r1"/></sheets></workbook>'
+    sheets = '<sheets><sheet name="orders" sheetId="1" r:id="r1"/></sheets></workbook>'
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" ContentType='
         '"application/xml"/></Types>',
@@ -121,7 +139,10 @@ def _xlsx(path: Path, table: pa.Table, times: int) -> None:
 
 def _xml(path: Path, table: pa.Table, times: int) -> None:
     rows = (
-        "".join(f"<{name}>{json.dumps(value) if isinstance(value, bool) else value}</{name}>" for name, value in row.items())
+        "".join(
+            f"<{name}>{json.dumps(value) if isinstance(value, bool) else value}</{name}>"
+            for name, value in row.items()
+        )
         for row in table.to_pylist()
     )
     body = "".join(f"<order>{row}</order>\n" for row in rows).encode()
@@ -133,7 +154,10 @@ def _yaml(path: Path, table: pa.Table, times: int) -> None:
 
 
 def _lists(table: pa.Table) -> list[list[Any]]:
-    return [[value if isinstance(value, int | float) else str(value) for value in row.values()] for row in table.to_pylist()]
+    return [
+        [value if isinstance(value, int | float) else str(value) for value in row.values()]
+        for row in table.to_pylist()
+    ]
 
 
 def _pieces(path: Path, head: bytes, body: bytes, times: int, end: bytes = b"") -> None:

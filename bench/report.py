@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -59,7 +60,8 @@ def show(title: str, figures: Mapping[str, tuple[str, Sequence[float]]], *, as_j
         return
     table = Table(title=f"{title} ({os.cpu_count()} cores)", title_justify="left")
     for column in ("figure", "what", "median", "range", "runs"):
-        table.add_column(column, justify="left" if column in ("figure", "what") else "right")
+        justify: Literal["left", "right"] = "left" if column in ("figure", "what") else "right"
+        table.add_column(column, justify=justify, no_wrap=column == "figure")
     for name, (what, runs) in figures.items():
         low, high = _number(min(runs)), _number(max(runs))
         table.add_row(name, what, _number(statistics.median(runs)), f"{low} - {high}", str(len(runs)))

@@ -1,6 +1,6 @@
 """Rows that are Python values, into tables whose columns never change their type."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,11 @@ class Columns:
         self._room.take(sum(map(_fields, self._types.values())), 0)
 
     @property
+    def named(self) -> Container[str]:
+        """The columns whose types hold from the start."""
+        return self._named_types
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns that are known by now."""
         return pa.schema(list(self._types.items()))
@@ -78,7 +83,10 @@ class Columns:
     def table_of_columns(
         self, names: Sequence[str], columns: Sequence[Values], place: Callable[[int], Place], first_row: int
     ) -> tuple[pa.Table, list[FileFault]]:
-        """Do as `table` does for rows that are in columns already: lists of one length, with names that differ."""
+        """Do as `table` does for rows that are in columns already: lists of one length, with names that differ.
+
+        A column may be an array of the type that it is known to have, or whose Python values are the column's.
+        """
         found = dict(zip(names, columns, strict=True))
         return self._table(names, found.get, len(columns[0]) if columns else 0, {}, place, first_row)
 
@@ -104,7 +112,13 @@ class Columns:
             if values is None:
                 arrays.append(pa.nulls(count, known))
                 continue
-            if named := self._named_types.get(name):
+            named = self._named_types.get(name)
+            if isinstance(values, pa.Array):
+                if values.type == known and named != "json":
+                    arrays.append(values)
+                    continue
+                values = values.to_pylist()
+            if named:
                 array, more = cast(values, named, self._room)
             else:
                 array, more = build(values, known, self._room)

@@ -57,31 +57,34 @@ class _Reader:
         for piece in pieces(chunks, self.dialect, head.text, self._file.limits.row_bytes):
             if not piece.whole:
                 raise BadRowError(self._unfinished(piece, start))
-            block = self._block(piece, columns, start)
-            if block.table.num_rows or block.bad:
-                yield block
+            good = bad = 0
+            for block in self._blocks(piece, columns, start):
+                good, bad = good + block.table.num_rows, bad + len(block.bad)
+                if block.table.num_rows or block.bad:
+                    yield block
             start = Position(
                 start.offset + piece.source_bytes,
-                start.row + block.table.num_rows,
+                start.row + good,
                 start.line + count_lines(piece.body),
-                bad=start.bad + len(block.bad),
+                bad=start.bad + bad,
             )
 
-    def _block(self, piece: Piece, columns: Columns, start: Position) -> Block:
+    def _blocks(self, piece: Piece, columns: Columns, start: Position) -> Iterator[Block]:
+        """Yield the rows of a piece: as one block, if not very many are bad."""
         try:
             if not piece.stray:
                 if not columns.known:
                     columns.infer(piece.body)
                 table = columns.table(piece.body)
                 if not columns.doubtful_cells(piece.body, table):
-                    return Block(start, table)
+                    return iter([Block(start, table)])
         except pa.ArrowInvalid:
             pass  # a row is bad; which one is found out now
-        rows = BadRows(self._file.path, self.dialect, columns, piece.body, start)
+        rows = BadRows(self._file.path, self.dialect, columns, piece, start)
         try:
             if not columns.known:
                 columns.infer(rows.others())
-            return rows.block()
+            return rows.blocks(rows.table())
         except pa.ArrowException as error:
             message = f"{self._file.path}, from line {start.line} on: {error}"
             raise BadRowError(FileFault(message, line=start.line, row=start.row)) from error

@@ -1,5 +1,7 @@
 """The rows of a block that cannot be read: which they are, and why."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -7,52 +9,81 @@ import pyarrow as pa
 from actors.formats.block import BadRowError, Block
 from actors.formats.csv_columns import Columns
 from actors.formats.csv_rows import Dialect, Rows, Scan
+from actors.formats.csv_text import Piece
 from actors.formats.types import SHOWN_CHARACTERS
 from events.batch import FileFault, Position
+
+MOST_FAULTS = 20_000
+"""Of one block: where there are more, the rows of a piece become several blocks."""
+NO_CELL = -1
 
 Flags = npt.NDArray[np.bool_]
 
 
 class BadRows:
-    """Parts the rows of a block into those that can be read and those that cannot."""
+    """Parts the rows of a piece into those that can be read and those that cannot."""
 
-    def __init__(self, path: str, dialect: Dialect, columns: Columns, body: bytes, start: Position) -> None:
+    def __init__(self, path: str, dialect: Dialect, columns: Columns, piece: Piece, start: Position) -> None:
         self._path = path
         self._columns = columns
+        self._piece = piece
         self._start = start
-        scan = Scan(dialect, body)
-        self._rows = Rows(scan, body)
-        self._good: Flags = np.ones(len(self._rows), bool)
-        self._reasons: dict[int, tuple[str, str | None, str]] = {}
-        """By row: the message behind its place, the column if it is one, and the text."""
-        for row in self._rows.at(scan.stray):
-            text = self._text(int(row))
-            message = f": text stands behind a closing quote: {text!r}; the option quote can be null"
-            self._refuse(int(row), message, None, text)
-        counts = self._rows.counts(scan)
-        for row in np.flatnonzero((counts != len(columns.names)) & self._good):
-            text = self._text(int(row))
-            self._refuse(int(row), f": {counts[row]} columns, not {len(columns.names)}: {text!r}", None, text)
+        scan = Scan(dialect, piece.body)
+        self._rows = Rows(scan, piece.body)
+        self._stray: Flags = np.zeros(len(self._rows), bool)
+        self._stray[self._rows.at(scan.stray)] = True
+        self._counts = self._rows.counts(scan)
+        self._good: Flags = ~self._stray & (self._counts == len(columns.names))
+        self._cells: list[tuple[str, pa.Array]] = []
+        """Columns with some cells of theirs that are no values of their type."""
+        self._of_cells = np.full(len(self._rows), NO_CELL, np.int32)
+        """By row: which of these its bad cell is in, if a cell is what is wrong with it."""
+        self._in_cells = np.zeros(len(self._rows), np.int64)
+        """By row: the number of its cell there."""
 
     def others(self) -> bytes:
         """Return the rows that have the right number of values."""
         return self._rows.some(self._good)
 
-    def block(self) -> Block:
-        """Return the rows that can be read as a table, and the others beside them."""
-        table = self._table()
+    def table(self) -> pa.Table:
+        """Return the rows that can be read."""
+        table = self._readable()
         while doubtful := self._columns.doubtful_cells(self._rows.some(self._good), table):
             self._refuse_cells(np.flatnonzero(self._good), doubtful)
-            table = self._table()
+            table = self._readable()
         if table.num_rows != np.count_nonzero(self._good):
             raise BadRowError(
                 FileFault(f"{self._path}, from line {self._start.line} on: its rows cannot be told apart")
             )
-        before = np.cumsum(self._good)
-        faults = [self._fault(row, int(before[row])) for row in sorted(self._reasons)]
-        return Block(self._start, table, faults)
+        return table
 
-    def _table(self) -> pa.Table:
+    def blocks(self, table: pa.Table) -> Iterator[Block]:
+        """Yield the rows in blocks, none with more than MOST_FAULTS bad ones.
+
+        Each but the first begins with a bad row, so that going on there gives the same ones again.
+        """
+        bad = np.flatnonzero(~self._good)
+        before = np.cumsum(self._good)
+        lines = self._rows.lines(bad)
+        start = self._start
+        for first in range(0, max(1, len(bad)), MOST_FAULTS):
+            some = bad[first : first + MOST_FAULTS]
+            if first:
+                begin = int(self._rows.starts[some[0]])
+                start = Position(
+                    self._start.offset + self._piece.source_offset(begin),
+                    self._start.row + int(before[some[0]]),
+                    self._start.line + int(lines[first]),
+                    bad=self._start.bad + first,
+                )
+            behind = first + MOST_FAULTS
+            end = int(before[bad[behind]]) if behind < len(bad) else table.num_rows
+            numbers = zip(some.tolist(), lines[first:behind].tolist(), before[some].tolist(), strict=True)
+            faults = [self._fault(row, line, good) for row, line, good in numbers]
+            offset = start.row - self._start.row
+            yield Block(start, table.slice(offset, end - offset), faults)
+
+    def _readable(self) -> pa.Table:
         """Return the good rows; what is found to be none on the way is refused."""
         body = self._rows.some(self._good)
         if not body:
@@ -76,24 +107,15 @@ class BadRows:
             return
         cells = self._columns.cells(self._rows.some(self._good), list(refused))
         for name, places in refused.items():
-            for place, cell in zip(places.tolist(), cells[name].take(pa.array(places)).to_pylist(), strict=True):
-                if int(rows[place]) not in self._reasons:
-                    self._refuse_cell(int(rows[place]), name, cell or b"")
+            new = places[self._good[rows[places]]]
+            self._refuse(rows[new], name, cells[name].take(pa.array(new)))
 
-    def _refuse_cell(self, row: int, name: str, cell: bytes) -> None:
-        text = _shown(cell)
-        type_ = self._columns.described(name)
-        if type_ in {"string", "json"}:
-            try:
-                cell.decode()
-            except UnicodeDecodeError:
-                message = f", column {name}: {text!r} is no UTF-8; the option encoding says how the file is written"
-                self._refuse(row, message, name, text)
-                return
-        rounded = type_ == "float64" and text.strip().lstrip("+-").isdigit()
-        what = "is not exact as" if rounded else "is no"
-        message = f", column {name}: {text!r} {what} {type_}; the option column_types can make the column a string"
-        self._refuse(row, message, name, text)
+    def _refuse(self, rows: npt.NDArray[np.intp], name: str, cells: pa.Array) -> None:
+        """Refuse rows for a cell of each."""
+        self._good[rows] = False
+        self._of_cells[rows] = len(self._cells)
+        self._in_cells[rows] = np.arange(len(rows))
+        self._cells.append((name, cells))
 
     def _search(self, rows: npt.NDArray[np.intp]) -> None:
         """Halve the rows until those are found that cannot be converted: a few that no pattern knows."""
@@ -108,23 +130,38 @@ class BadRows:
             except pa.ArrowInvalid:
                 if len(some) == 1:
                     name = self._columns.wrong_column(body)
-                    self._refuse_cell(int(some[0]), name, self._columns.cells(body, [name])[name][0].as_py() or b"")
+                    self._refuse(some, name, self._columns.cells(body, [name])[name])
                 else:
                     waiting += [some[: len(some) // 2], some[len(some) // 2 :]]
 
-    def _refuse(self, row: int, message: str, column: str | None, text: str) -> None:
-        self._good[row] = False
-        self._reasons[row] = message, column, text
-
-    def _fault(self, row: int, before: int) -> FileFault:
-        message, column, text = self._reasons[row]
-        line = self._start.line + self._rows.line(row)
+    def _fault(self, row: int, line: int, before: int) -> FileFault:
+        line += self._start.line
+        if (number := self._of_cells[row]) != NO_CELL:
+            name, cells = self._cells[number]
+            column: str | None = name
+            text, reason = self._of_cell(name, cells[int(self._in_cells[row])].as_py() or b"")
+        else:
+            column, text = None, _shown(self._rows.text(row))
+            reason = f": {self._counts[row]} columns, not {len(self._columns.names)}: {text!r}"
+            if self._stray[row]:
+                reason = f": text stands behind a closing quote: {text!r}; the option quote can be null"
         return FileFault(
-            f"{self._path}, line {line}{message}", line=line, column=column, text=text, row=self._start.row + before
+            f"{self._path}, line {line}{reason}", line=line, column=column, text=text, row=self._start.row + before
         )
 
-    def _text(self, row: int) -> str:
-        return _shown(self._rows.text(row))
+    def _of_cell(self, name: str, cell: bytes) -> tuple[str, str]:
+        """Return a cell as it is shown, and why it is no value."""
+        text = _shown(cell)
+        type_ = self._columns.described(name)
+        if type_ in {"string", "json"}:
+            try:
+                cell.decode()
+            except UnicodeDecodeError:
+                hint = "the option encoding says how the file is written"
+                return text, f", column {name}: {text!r} is no UTF-8; {hint}"
+        rounded = type_ == "float64" and text.strip().lstrip("+-").isdigit()
+        what = "is not exact as" if rounded else "is no"
+        return text, f", column {name}: {text!r} {what} {type_}; the option column_types can make the column a string"
 
 
 def _shown(text: bytes) -> str:

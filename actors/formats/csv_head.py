@@ -106,6 +106,9 @@ def _names_of(file: Input, row: bytes, options: CsvOptions, dialect: Dialect, li
         raise TooLargeError(f"{file.path} has {count} columns, more than {file.limits.columns}")
     if options.column_names:
         return options.column_names, False
+    if b"\0" in row:
+        message = f"{file.path}, line {line}: NUL characters in the first row; the option encoding may be utf-16-le"
+        raise BadRowError(FileFault(message, line=line, row=0))
     if not options.header:
         return [f"column_{number}" for number in range(1, count + 1)], False
     try:

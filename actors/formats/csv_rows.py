@@ -183,9 +183,9 @@ class Rows:
         """Return a row as it stands in the file, without its line end."""
         return self._body[self.starts[row] : self.stops[row]].rstrip(b"\r\n")
 
-    def line(self, row: int) -> int:
-        """Return the line of a row, from 0."""
-        return int(np.searchsorted(self._line_ends, self.starts[row]))
+    def lines(self, rows: Positions) -> Positions:
+        """Return the lines of some rows, from 0."""
+        return np.searchsorted(self._line_ends, self.starts[rows])
 
     def counts(self, scan: Scan) -> npt.NDArray[np.intp]:
         """Return how many values each row has."""

@@ -65,15 +65,30 @@ class Piece(Struct):
     """Whether there is text behind a closing quote."""
     whole: bool = True
     """False if no row ends here: the file ends inside quotes, or the row is too long."""
+    line_ends: "np.ndarray[tuple[int], np.dtype[np.int64]] | None" = None
+    """Offsets behind the line ends in the file, if that is not in UTF-8."""
+
+    def source_offset(self, begin: int) -> int:
+        """Return where in the file's bytes a row begins that has some bytes in UTF-8 before it."""
+        if self.line_ends is None:
+            return begin
+        # The text has as many line ends as the bytes, so the same one is before the row in both.
+        number = self.body.count(b"\n", 0, begin) + self.body.count(b"\r", 0, begin)
+        return int(self.line_ends[number - 1]) if number else 0
 
 
 def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int) -> Iterator[Piece]:
-    """Cut a file into pieces of rows; the last may be one that is not whole."""
+    """Cut a file into pieces of rows; the last may be one that is not whole.
+
+    The last chunk is not cut: a small file is one piece, whose rows all count when types are seen.
+    """
     rest = b""
     sizes: list[int] = []
     """Of `rest`, after each chunk."""
-    for chunk in chunks:
+    for chunk, is_last in _with_last(chunks):
         rest = rest + chunk if rest else chunk
+        if is_last:
+            break
         sizes.append(len(rest))
         if sizes[-1] <= row_bytes and not _is_due(sizes):
             continue
@@ -91,6 +106,17 @@ def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int
             yield piece
         if rest := rest[piece.source_bytes :]:
             yield Piece(rest if text.is_utf_8 else text.decoded(rest), len(rest), whole=False)
+
+
+def _with_last(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield each chunk, and whether it is the last."""
+    before: bytes | None = None
+    for chunk in chunks:
+        if before is not None:
+            yield before, False
+        before = chunk
+    if before is not None:
+        yield before, True
 
 
 def _is_due(sizes: list[int]) -> bool:
@@ -118,8 +144,7 @@ def _cut(source: bytes, dialect: Dialect, text: Text, *, final: bool) -> Piece:
     scan = Scan(dialect, body)
     end = scan.last_row_end(final=final)
     if final and end == len(body):
-        return Piece(body, len(source), bool(len(scan.stray)))
-    # The text has as many line ends as the bytes, so the same one ends the last row in both.
-    number = body.count(b"\n", 0, end) + body.count(b"\r", 0, end)
-    source_end = int(ends[number - 1]) if number else 0
-    return Piece(body[:end], source_end, bool(len(scan.stray) and scan.stray[0] < end))
+        return Piece(body, len(source), bool(len(scan.stray)), line_ends=ends)
+    piece = Piece(body[:end], 0, bool(len(scan.stray) and scan.stray[0] < end), line_ends=ends)
+    piece.source_bytes = piece.source_offset(end)
+    return piece

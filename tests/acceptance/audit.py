@@ -36,7 +36,7 @@ async def assert_log_and_views_agree(nats_url: str, views: Path) -> None:
 async def assert_carried_out_once(nats_url: str, accepted: Accepted) -> None:
     """Check that the log has each job and batch of a load once, whole, and with the end that it must have."""
     histories: dict[str, list[AnyEvent]] = defaultdict(list)
-    for event in await _history(nats_url):
+    for event in await history(nats_url):
         histories[event.originator_id].append(event)
     requests: Counter[str] = Counter()
     for id_, events in histories.items():
@@ -58,7 +58,7 @@ async def assert_carried_out_once(nats_url: str, accepted: Accepted) -> None:
         assert isinstance(histories[id_][-1], BatchCompleted)
 
 
-async def _history(nats_url: str) -> list[AnyEvent]:
+async def history(nats_url: str) -> list[AnyEvent]:
     """Return all events in the log, in its order."""
     events: list[AnyEvent] = []
     async with await Connection.open(nats_url, name="audit") as connection, Replay(connection) as replay:

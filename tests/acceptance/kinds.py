@@ -10,6 +10,7 @@ import pyarrow as pa
 import rota
 from scripts.dataset import sums
 from scripts.demo_jobs import add, tally
+from tests.acceptance.undisturbed import mark
 
 __all__ = ["add", "describe", "note", "sleep", "slow_tally", "stumble", "tally", "tally_dicts", "trace"]
 
@@ -60,6 +61,19 @@ def tally_dicts(rows: list[dict[str, Any]], context: rota.Context) -> dict[str, 
         "index": context.rows.index,
         "first_row": context.rows.first_row,
         "first": rows[0],
+    }
+
+
+@rota.job
+async def trace(rows: pa.Table, seconds: float, context: rota.Context) -> dict[str, Any]:
+    """Take time, and tell which rows came, from where, and in which bytes."""
+    await asyncio.sleep(seconds)
+    assert context.rows
+    return {
+        "first_row": context.rows.first_row,
+        "count": rows.num_rows,
+        "mark": mark(rows),
+        "sha256": context.rows.payload.sha256,
     }
 
 

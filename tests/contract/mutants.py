@@ -58,7 +58,7 @@ class Mutant(Struct):
     @property
     def is_cut(self) -> bool:
         """Whether it is the beginning of the seed, and more is missing than a line end."""
-        return self.same == len(self.body) < len(self.seed.body) - 2
+        return 0 < self.same == len(self.body) < len(self.seed.body) - 2
 
 
 def mutant(seed: Seed, others: Sequence[Seed], chance: Random) -> Mutant:

@@ -39,12 +39,12 @@ async def test_a_reader_waits_until_a_job_has_ended() -> None:
 
 
 async def test_the_jobs_of_a_reader_before_count_until_they_have_ended() -> None:
-    flight = Flight(3, before=2)
+    flight = Flight(3, before=2, known={0: 5})
     assert await flight.room() == 1
     flight.add(scheduled((0, 7)))
     waiting = await waits(flight)
 
-    flight.ended((0, 3))  # it is not known which they are
+    flight.ended((0, 3))
     assert await waiting == 1
     flight.ended((0, 4))
     flight.ended((0, 7))
@@ -58,6 +58,24 @@ async def test_ends_that_come_twice_or_of_others_make_no_room() -> None:
     flight.ended((0, 0))
     flight.ended((0, 0))
     flight.ended((5, 5))
+
+    assert await flight.room() == 1
+
+
+async def test_a_job_that_has_ended_before_it_is_scheduled_again_takes_no_room() -> None:
+    """A reader that died had scheduled it, and did not come to tell of it."""
+    flight = Flight(2, before=1, known={0: 5})
+    flight.ended((0, 6))
+    flight.ended((0, 4))
+    flight.add(scheduled((0, 5), (0, 6)))
+
+    assert await flight.room() == 1
+
+
+async def test_jobs_that_other_readers_schedule_do_not_count() -> None:
+    flight = Flight(2)
+    flight.ended((1, 0), mine=False)
+    flight.add(scheduled((1, 0)))
 
     assert await flight.room() == 1
 

@@ -24,6 +24,18 @@ async def test_each_file_is_taken_once_in_order() -> None:
     assert offers.take() is None
 
 
+async def test_what_another_reader_has_taken_stays_with_it_when_files_are_offered_again() -> None:
+    """The batch's reader has lost its connection and begins again."""
+    offers = Offers()
+    offers.put([0, 1, 2], max_jobs=10, others=1)
+    assert offers.take() == 0
+    assert await offers.take_for_other() == (1, 10, 1)
+
+    offers.put([0, 1, 2], max_jobs=10, others=1)
+
+    assert [offers.take(), offers.take(), offers.take()] == [0, 2, None]
+
+
 async def test_another_reader_waits_until_there_are_files() -> None:
     offers = Offers()
     waiting = await waits(offers)

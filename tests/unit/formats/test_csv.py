@@ -629,3 +629,12 @@ def test_blocks_are_the_same_from_every_position_behind_long_rows(chunk_bytes: i
     for index, block in enumerate(blocks):
         again = read(Pieces(body, chunk_bytes), PLAIN, block.start, block.table.schema)
         assert [(one.start, one.table) for one in again] == [(one.start, one.table) for one in blocks[index:]]
+
+
+@pytest.mark.parametrize("text", ["id,x\n1,2\n2,abc", "id,x\r1,2\r2,abc\r", "id,x\r\n1,2\r\n2,abc"])
+def test_a_last_row_without_a_line_end_counts_when_types_are_seen(text: str) -> None:
+    assert rows(text) == [{"id": 1, "x": "2"}, {"id": 2, "x": "abc"}]
+
+
+def test_text_in_utf_16_without_a_mark_is_no_rows_of_nul_characters() -> None:
+    assert "the option encoding may be utf-16-le" in fault("a\0,\0b\n").message

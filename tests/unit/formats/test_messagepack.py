@@ -1,16 +1,19 @@
 """MessagePack: the same rows in both of its forms, and no end that is not one."""
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.formats import messagepack, messagepack_columns
 from actors.formats.block import Block
-from actors.formats.input import Input
+from actors.formats.input import Input, on_grid
 from actors.formats.limits import Limits
 from actors.formats.messagepack import read
 from events.batch import Position
@@ -78,7 +81,7 @@ def test_a_cut_or_changed_file_never_gives_an_end_or_an_error_of_another_kind(is
 
 @pytest.mark.parametrize("is_array", [True, False])
 def test_reading_goes_on_from_any_block(is_array: bool) -> None:  # noqa: FBT001
-    written = rows_of(25_000)
+    written = rows_of(45_000)
     body = msgspec.msgpack.encode(written) if is_array else one_after_the_other(written)
     whole = blocks(body)
     assert len(whole) > 2
@@ -86,6 +89,94 @@ def test_reading_goes_on_from_any_block(is_array: bool) -> None:  # noqa: FBT001
         again = blocks(body, block.start)
         assert [each.start for each in again] == [each.start for each in whole[index:]]
         assert rows_in(again) == rows_in(whole[index:])
+
+
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.sampled_from([0, 127, 128, 255, 256, 2**53, 2**53 + 1, -32, -33, -128])
+COLUMNS = [
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2**64 - 1),
+    st.floats(width=32),
+    st.floats(width=32, allow_nan=False) | st.integers(-300, 300),
+    st.text(max_size=40),
+    st.binary(max_size=40),
+    st.none(),
+]
+ODD = NUMBERS | st.floats(width=32) | st.text(max_size=300) | st.lists(NUMBERS, max_size=2) | st.just(msgpack.Timestamp(5, 0))
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[Any]:
+    """Return records that are alike, most often."""
+    names = draw(st.lists(st.sampled_from(["id", "é", "a" * 40, "", "b\0", "\0"]), min_size=1, unique=True))
+    if draw(st.booleans()):
+        names += [f"c{index}" for index in range(15)]
+    columns = {name: draw(st.sampled_from(COLUMNS)) for name in names}
+    nullable = draw(st.booleans())
+    rows: list[Any] = [
+        {name: draw(st.none() | column if nullable else column) for name, column in columns.items()} for _ in range(9)
+    ]
+    for _ in range(draw(st.integers(0, 2))):
+        rows.insert(draw(st.integers(3, 9)), draw(st.just({}) | ODD | st.builds(dict, st.just([("id", 5)]))))
+    for _ in range(draw(st.integers(0, 2))):
+        row = draw(st.sampled_from(rows))
+        if isinstance(row, dict):
+            row[draw(st.sampled_from(names))] = draw(ODD)
+    return rows
+
+
+class Pieces(Input):
+    """A file whose pieces are far smaller than others' are."""
+
+    grid = 64
+
+    def chunks(self, offset: int = 0) -> Generator[bytes, None, None]:
+        yield from on_grid(super().chunks(offset), offset, self.grid)
+
+
+def outcome(body: bytes, start: Position = START, schema: pa.Schema | None = None, **options: Any) -> tuple[list[Any], str]:
+    found: list[Any] = []
+    try:
+        for block in read(Pieces(Body(body)), MessagePackOptions(**options), start, schema):
+            types = {field.name: field.type for field in block.table.schema}
+            found.append((block.start, repr(block.table.to_pylist()), list(block.bad), types))
+    except RotaError as error:
+        return found, str(error)
+    return found, ""
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    alike(),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=2),
+    st.sampled_from([{}, {"column_types": {"id": "string"}}, {"columns": ["id"]}, {"column_types": {"id": "json"}}]),
+    st.integers(1, 9),
+    st.sampled_from([16, 50, 200, 10**6]),
+)
+def test_whole_columns_are_what_one_row_after_the_other_is(  # noqa: PLR0917 - of hypothesis
+    values: list[Any], is_array: bool, single: bool, bytes_: list[tuple[int, int]], options: dict[str, Any], size: int, grid: int  # noqa: FBT001
+) -> None:
+    pieces = [msgpack.packb(value, use_single_float=single) for value in values]
+    body = bytearray(b"".join(pieces))
+    for place, byte in bytes_:
+        body[place % len(body)] = byte
+    body = (bytes([0x90 | len(pieces)]) if is_array else b"") + body
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messagepack, "FIRST_ROWS", 3)
+        patch.setattr(messagepack, "BLOCK_ROWS", size)
+        patch.setattr(messagepack_columns, "MIN_ROWS", 1)
+        patch.setattr(Pieces, "grid", grid)
+        quick, error = outcome(bytes(body), **options)
+        for index, (start, *_) in enumerate(quick[1:], 1):
+            schema = pa.schema(list(quick[-1][3].items()))
+            again, error_again = outcome(bytes(body), start, schema, **options)
+            assert [(each[0], each[2]) for each in again] == [(each[0], each[2]) for each in quick[index:]]
+            assert error_again == error
+        patch.setattr(messagepack_columns, "MIN_ROWS", 10**9)
+        patch.setattr(messagepack_columns.Template, "of", lambda _: None)
+        assert outcome(bytes(body), **options) == (quick, error)
 
 
 def test_a_timestamp_is_a_moment_and_nanoseconds_are_not_cut_off() -> None:

@@ -1,0 +1,96 @@
+"""Kills readers (-9) while they read, shards and nats-server at random, and those readers most that were hit least."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from scripts.stack import Stack
+
+LOOK_SECONDS = 0.2
+WEIGHTS = {"reader": 85, "shard": 9, "nats-server": 6}
+READING = ("ReaderHost.run", "ReaderHost.read")
+"""What a process is called while it leads a batch, and while it reads a file of a batch that another leads."""
+
+
+class ReaderKiller:
+    """Kills until it is cancelled; `kept` processes start again. `reading` tells which batch each port's reader reads."""
+
+    def __init__(self, stack: Stack, chance: random.Random, reading: Callable[[], dict[int, str]]) -> None:
+        self._stack = stack
+        self._chance = chance
+        self._reading = reading
+        self.killed: Counter[str] = Counter()
+        self.hits: Counter[str] = Counter()
+        """By batch."""
+
+    async def keep(self) -> None:
+        """Start again what ends, until cancelled."""
+        while True:
+            self._stack.keep()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def kill(self, mean_seconds: float) -> None:
+        """Kill again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._chance.expovariate(1 / mean_seconds))
+            [role] = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            if role == "reader":
+                self._kill_reader()
+            elif role == "shard":
+                self._end(role, self._stack.actor_pids("ShardHost"))
+            else:
+                service = self._stack.services[role]
+                self._end(role, [service.process.pid] if service.alive else [])
+
+    def _kill_reader(self) -> None:
+        readers = [pid for title in READING for pid in self._stack.actor_pids(title)]
+        self._chance.shuffle(readers)
+        batches = self._reading()
+        found = {pid: batches[port] for pid in readers for port in peer_ports(pid) if port in batches}
+        if found:
+            pid = min(found, key=lambda pid: self.hits[found[pid]])
+            self.hits[found[pid]] += 1
+            self._end("reader", [pid])
+        else:
+            self._end("reader", readers[:1])
+
+    def _end(self, role: str, pids: list[int]) -> None:
+        if pids:
+            with suppress(ProcessLookupError):
+                os.kill(self._chance.choice(pids), signal.SIGKILL)
+                self.killed[role] += 1
+
+
+def peer_ports(pid: int) -> set[int]:
+    """Return the ports that a process is connected to, on any machine."""
+    sockets = sockets_of(pid)
+    return {port for inode, _, port in connections() if inode in sockets}
+
+
+def process_at(port: int, pids: list[int]) -> int | None:
+    """Return which of the processes speaks from a port of this machine."""
+    [inode] = [inode for inode, local, _ in connections() if local == port] or [0]
+    return next((pid for pid in pids if inode in sockets_of(pid)), None)
+
+
+def connections() -> list[tuple[int, int, int]]:
+    """Return all TCP connections over IPv4: the socket's number, its port, and the other side's."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [(int(one[9]), int(one[1].split(":")[1], 16), int(one[2].split(":")[1], 16)) for one in lines]
+
+
+def sockets_of(pid: int) -> set[int]:
+    """Return the numbers of a process's sockets."""
+    found = set()
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                target = str(link.readlink())
+                if target.startswith("socket:["):
+                    found.add(int(target[8:-1]))
+    return found
