@@ -12,7 +12,8 @@ from gateway.problems import Faults, unknown
 from rota.protocol import BatchRequest
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTALL)
+"""What a server may take for the directory above: some leave out what follows a semicolon, or NUL."""
 STEP = re.compile(r"[/\\]|%2f|%5c", re.IGNORECASE)
 SECRETS = frozenset(
     {

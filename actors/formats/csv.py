@@ -99,7 +99,7 @@ class _Reader:
             return FileFault(message, line=start.line, text=text, row=start.row)
         line = start.line + count_lines(piece.body[:opened])
         message = f"{path}, line {line}: a quote is opened and never closed"
-        if len(piece.body) > limit:
+        if piece.source_bytes > limit:
             message = (
                 f"{path}, line {line}: a quote is opened and not closed within {limit} bytes, the limit of a row"
             )

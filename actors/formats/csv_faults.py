@@ -34,8 +34,8 @@ class BadRows:
         self._stray[self._rows.at(scan.stray)] = True
         self._counts = self._rows.counts(scan)
         self._good: Flags = ~self._stray & (self._counts == len(columns.names))
-        self._cells: list[tuple[str, pa.Array]] = []
-        """Columns with some cells of theirs that are no values of their type."""
+        self._cells: list[tuple[str, str, pa.Array]] = []
+        """Columns and their types, with some cells of theirs that are no values of these."""
         self._of_cells = np.full(len(self._rows), NO_CELL, np.int32)
         """By row: which of these its bad cell is in, if a cell is what is wrong with it."""
         self._in_cells = np.zeros(len(self._rows), np.int64)
@@ -115,7 +115,7 @@ class BadRows:
         self._good[rows] = False
         self._of_cells[rows] = len(self._cells)
         self._in_cells[rows] = np.arange(len(rows))
-        self._cells.append((name, cells))
+        self._cells.append((name, self._columns.described(name), cells))
 
     def _search(self, rows: npt.NDArray[np.intp]) -> None:
         """Halve the rows until those are found that cannot be converted: a few that no pattern knows."""
@@ -137,9 +137,9 @@ class BadRows:
     def _fault(self, row: int, line: int, before: int) -> FileFault:
         line += self._start.line
         if (number := self._of_cells[row]) != NO_CELL:
-            name, cells = self._cells[number]
+            name, type_, cells = self._cells[number]
             column: str | None = name
-            text, reason = self._of_cell(name, cells[int(self._in_cells[row])].as_py() or b"")
+            text, reason = _of_cell(name, type_, cells[int(self._in_cells[row])].as_py() or b"")
         else:
             column, text = None, _shown(self._rows.text(row))
             reason = f": {self._counts[row]} columns, not {len(self._columns.names)}: {text!r}"
@@ -149,19 +149,19 @@ class BadRows:
             f"{self._path}, line {line}{reason}", line=line, column=column, text=text, row=self._start.row + before
         )
 
-    def _of_cell(self, name: str, cell: bytes) -> tuple[str, str]:
-        """Return a cell as it is shown, and why it is no value."""
-        text = _shown(cell)
-        type_ = self._columns.described(name)
-        if type_ in {"string", "json"}:
-            try:
-                cell.decode()
-            except UnicodeDecodeError:
-                hint = "the option encoding says how the file is written"
-                return text, f", column {name}: {text!r} is no UTF-8; {hint}"
-        rounded = type_ == "float64" and text.strip().lstrip("+-").isdigit()
-        what = "is not exact as" if rounded else "is no"
-        return text, f", column {name}: {text!r} {what} {type_}; the option column_types can make the column a string"
+
+def _of_cell(name: str, type_: str, cell: bytes) -> tuple[str, str]:
+    """Return a cell as it is shown, and why it is no value."""
+    text = _shown(cell)
+    if type_ in {"string", "json"}:
+        try:
+            cell.decode()
+        except UnicodeDecodeError:
+            hint = "the option encoding says how the file is written"
+            return text, f", column {name}: {text!r} is no UTF-8; {hint}"
+    rounded = type_ == "float64" and text.strip().lstrip("+-").isdigit()
+    what = "is not exact as" if rounded else "is no"
+    return text, f", column {name}: {text!r} {what} {type_}; the option column_types can make the column a string"
 
 
 def _shown(text: bytes) -> str:

@@ -2,12 +2,15 @@
 
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohappyeyeballs import AddrInfoType
 
 WITH_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 """IPv6 addresses that end with an IPv4 address: NAT64, and what came before `::ffff:0:0/96`."""
+
+SPECIAL = IPv4Network("192.0.0.0/24")
+"""Addresses of protocols, all but a few of them private: clouds have their metadata there, too."""
 
 
 class PrivateAddressError(OSError):
@@ -28,11 +31,7 @@ def is_public(host: str) -> bool:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
-    return all(
-        one.is_global
-        and not (one.is_private or one.is_multicast or one.is_reserved or one.is_link_local or one.is_unspecified)
-        for one in _all_in(address)
-    )
+    return all(map(_is_public, _all_in(address)))
 
 
 def public_socket(address: AddrInfoType) -> socket.socket:
@@ -41,6 +40,17 @@ def public_socket(address: AddrInfoType) -> socket.socket:
     if not is_public(str(where[0])):
         raise PrivateAddressError
     return socket.socket(family=family, type=type_, proto=protocol)
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False
+    return (
+        address.is_global
+        and address not in SPECIAL
+        and not (address.is_private or address.is_multicast or address.is_reserved)
+        and not (address.is_link_local or address.is_unspecified)
+    )
 
 
 def _all_in(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:

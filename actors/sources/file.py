@@ -158,6 +158,8 @@ class SourceFile:
             piece = self._trying(lambda offset=offset: self._piece(offset, end - offset))  # type: ignore[misc] # mypy cannot infer a lambda with a default
             if not piece and self.size is not None:
                 raise SourceError(f"{self.path} ended at byte {offset}; it should have {self.size}")
+            if len(piece) > end - offset:
+                raise SourceError(f"{self.path} cannot be read: the server sends other bytes than it was asked for")
             if not piece:
                 break
             pieces.append(piece)
@@ -191,20 +193,24 @@ class SourceFile:
                 opened.close()
 
     def _trying(self, attempt: Callable[[], T]) -> T:
-        """Do something that may fail for a moment, a few times."""
-        pause = TRY_AGAIN_SECONDS
-        for tries_left in reversed(range(TRIES)):
-            try:
-                return attempt()
-            except Exception as error:  # noqa: BLE001 - each file system has its own
-                known = translated(self.path, error)
-                if not isinstance(known, MomentaryError) or not tries_left:
-                    # Foreign texts may have secrets, which a chain of errors would show.
-                    raise known from None
-            log.warning("%s; trying again", known)
-            time.sleep(max(pause, min(known.retry_after_seconds or 0, RETRY_AFTER_SECONDS)))
-            pause *= 2
-        raise AssertionError
+        return trying(self.path, attempt)
+
+
+def trying(path: str, attempt: Callable[[], T]) -> T:
+    """Do something that may fail for a moment, a few times; what it raises in the end is an error of Rota's own."""
+    pause = TRY_AGAIN_SECONDS
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return attempt()
+        except Exception as error:  # noqa: BLE001 - each file system has its own
+            known = translated(path, error)
+            if not isinstance(known, MomentaryError) or not tries_left:
+                # Foreign texts may have secrets, which a chain of errors would show.
+                raise known from None
+        log.warning("%s; trying again", known)
+        time.sleep(max(pause, min(known.retry_after_seconds or 0, RETRY_AFTER_SECONDS)))
+        pause *= 2
+    raise AssertionError
 
 
 def _version(info: dict[str, Any]) -> str | None:

@@ -33,7 +33,8 @@ from fsspec import AbstractFileSystem
 from actors.sources.errors import SourceError
 from events.sources import Connection, HttpConnection, sources
 
-DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTALL)
+"""What a server may take for the directory above: some leave out what follows a semicolon, or NUL."""
 
 
 def file_system(connection: Connection | None) -> AbstractFileSystem:

@@ -29,6 +29,8 @@ PIECES_IN_FLIGHT = 64
 HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "rsa-sha2-512", "rsa-sha2-256")
 CONNECTIONS = 64
 """File systems that are kept open."""
+ENTRIES = 1_000_000
+"""Of one directory: a bound on a listing that does not end."""
 
 # It tells users and addresses of every connection.
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
@@ -131,6 +133,8 @@ class SftpFileSystem(SSHFileSystem):  # type: ignore[misc] # sshfs has no types
         async with self._pool.get() as channel:
             entries = channel.scandir(path or ".")
             while (entry := await asyncio.wait_for(anext(entries, None), SILENCE_SECONDS)) is not None:
+                if len(found) > ENTRIES:
+                    raise SourceError(f"{path} has more than {ENTRIES} entries")
                 if entry.filename not in (".", ".."):
                     name = f"{folder}/{entry.filename}" if path else str(entry.filename)
                     found.append({**self._decode_attributes(entry.attrs), "name": name})

@@ -9,7 +9,8 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from msgspec import Struct
 
-from actors.sources.errors import SourceError, translated
+from actors.sources.errors import SourceError
+from actors.sources.file import trying
 from actors.sources.pattern import ANY_DEPTH, Filter, Pattern, States
 from rota.errors import NotFoundError, TooLargeError
 from rota.options import Selection
@@ -125,7 +126,7 @@ class _Entry:
                     self._entered.add((real, states))
                 yield from self._in(_Directory(f"{path}/", names, states, real), pattern)
             elif kind == "file" and pattern.ends(states) and self._filter.takes(names):
-                yield path
+                yield _writable(path)
 
     def _count(self, directory: _Directory) -> None:
         self._directories += 1
@@ -137,10 +138,7 @@ class _Entry:
     def _listed(self, path: str) -> list[tuple[str, dict[str, Any]]]:
         """Return what lies in a directory, sorted as paths are: the name of a directory ends with a slash."""
         full = self._full(path).rstrip("/") or self._full(path)[:1]
-        try:
-            infos = self._files.ls(full, detail=True)
-        except Exception as error:
-            raise translated(path or "/", error) from error
+        infos = trying(path or "/", lambda: self._files.ls(full, detail=True))
         if len(infos) == 1 and infos[0]["name"].strip("/") == full.strip("/") and infos[0]["type"] == "file":
             raise SourceError(f"{path} is a file: leave out the slash at its end")
         found = []
@@ -157,6 +155,9 @@ class _Entry:
 
         Nothing if it leads out of the root, to a directory that it lies in itself, or nowhere.
         """
+        return trying(path, lambda: self._target(path, directory))
+
+    def _target(self, path: str, directory: _Directory) -> tuple[str | None, str | None]:
         try:
             if self._real_root is None:
                 self._real_root = self._real(self._full(""))
@@ -167,8 +168,6 @@ class _Entry:
             return self._files.info(real)["type"], real
         except FileNotFoundError:
             return None, None
-        except Exception as error:
-            raise translated(path, error) from error
 
     def _real(self, full: str) -> str:
         if isinstance(self._files, LocalFileSystem):
@@ -176,17 +175,28 @@ class _Entry:
         return str(self._files.realpath(full))
 
     def _kind(self, path: str) -> str | None:
-        try:
-            return str(self._files.info(self._full(path))["type"])
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except Exception as error:
-            raise translated(path, error) from error
+        def kind() -> str | None:
+            try:
+                return str(self._files.info(self._full(path))["type"])
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+        return trying(path, kind)
 
     def _full(self, path: str) -> str:
         if not self._root or HOST.match(path):
             return path
         return f"{self._root.rstrip('/')}/{path.lstrip('/')}"
+
+
+def _writable(path: str) -> str:
+    """Return a path; SourceError if it is no Unicode, in which events are written."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise SourceError(f"{shown} is a name that is no UTF-8: rename it, or leave it out with exclude") from None
+    return path
 
 
 def _is_in(path: str, directory: str) -> bool:

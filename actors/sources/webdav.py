@@ -256,6 +256,11 @@ class WebdavFile(io.RawIOBase):
         if etag and known and _opaque(etag) != _opaque(known):
             response.close()
             raise ChangedError(f"{self._path.rpartition('/')[2]} was changed while it was read")
+        try:
+            _check_length(response, self.details.get("size"), self._path.rpartition("/")[2])
+        except SourceError:
+            response.close()
+            raise
         self._response = response
         self._pieces = response.iter_bytes(PIECE_BYTES)
         self._at = self._position if response.status_code == HTTPStatus.PARTIAL_CONTENT else 0
@@ -294,6 +299,8 @@ class WebdavFile(io.RawIOBase):
 
 def _facts(response: Response) -> dict[str, Any]:
     properties = response.properties
+    if (properties.content_length or 0) < 0:
+        raise SourceError("The WebDAV server tells of a file with less than no bytes")
     return {
         "size": properties.content_length,
         "type": properties.resource_type or "file",
@@ -318,6 +325,24 @@ def _check(response: httpx.Response) -> None:
         seconds = response.headers.get("Retry-After", "")
         raise MomentaryError(text, float(seconds) if seconds.isdigit() else None)
     raise SourceError(text)
+
+
+def _check_length(response: httpx.Response, size: int | None, name: str) -> None:
+    """Raise SourceError if an answer is not as long as its file, or its end could not be told from a cut."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return  # the length is that of what is sent
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        told = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        told = response.headers.get("Content-Length", "")
+    if size is not None and told.isdigit() and int(told) != size:
+        raise ChangedError(f"{name} was changed while it was read: it has {told} bytes, and had {size}")
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    if size is None and not chunked and "Content-Length" not in response.headers:
+        raise SourceError(
+            f"{name}: the server tells neither its length nor where it ends, so that a part could not be told from "
+            "the whole"
+        )
 
 
 def _opaque(etag: str) -> str:

@@ -13,12 +13,17 @@ from scripts.stack import Stack
 
 LOOK_SECONDS = 0.2
 WEIGHTS = {"reader": 85, "shard": 9, "nats-server": 6}
-READING = ("ReaderHost.run", "ReaderHost.read")
+LEADING = "ReaderHost.run"
+READING = (LEADING, "ReaderHost.read")
 """What a process is called while it leads a batch, and while it reads a file of a batch that another leads."""
+MAX_HITS = 3
+"""Times that a batch is hit: after more, a machine that is slow makes no progress between them."""
+LEADERS = 0.1
+"""So often a reader is hit that only leads its batch, whichever that is."""
 
 
 class ReaderKiller:
-    """Kills until it is cancelled; `kept` processes start again. `reading` tells which batch each port's reader reads."""
+    """Kills until it is cancelled. `reading` tells by the ports of sources which batch is read from them."""
 
     def __init__(self, stack: Stack, chance: random.Random, reading: Callable[[], dict[int, str]]) -> None:
         self._stack = stack
@@ -48,16 +53,17 @@ class ReaderKiller:
                 self._end(role, [service.process.pid] if service.alive else [])
 
     def _kill_reader(self) -> None:
-        readers = [pid for title in READING for pid in self._stack.actor_pids(title)]
-        self._chance.shuffle(readers)
+        if self._chance.random() < LEADERS:
+            self._end("leader", self._stack.actor_pids(LEADING))
+            return
         batches = self._reading()
+        readers = [pid for title in READING for pid in self._stack.actor_pids(title)]
         found = {pid: batches[port] for pid in readers for port in peer_ports(pid) if port in batches}
         if found:
             pid = min(found, key=lambda pid: self.hits[found[pid]])
-            self.hits[found[pid]] += 1
-            self._end("reader", [pid])
-        else:
-            self._end("reader", readers[:1])
+            if self.hits[found[pid]] < MAX_HITS:
+                self.hits[found[pid]] += 1
+                self._end("reader", [pid])
 
     def _end(self, role: str, pids: list[int]) -> None:
         if pids:

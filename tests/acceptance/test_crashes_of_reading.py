@@ -1,7 +1,8 @@
 """Readers, shards and nats-server are killed (-9) at random while files of each format are read from each source.
 
-No row is lost, none is in two jobs, and the jobs are those of a reading that nobody disturbs. A run reads each format
-once, the sources in turn; where the turn begins depends on the seed, so that runs come to all pairs.
+No row is lost, none is in two jobs, and the jobs are those of a reading that nobody disturbs. A run reads each
+format once, and more often until it has killed enough; from which source depends on the seed, so that runs come to
+all pairs.
 """
 
 import asyncio
@@ -9,15 +10,14 @@ import os
 import random
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
 
 import rota
+from actors.deaths import MAX_DEATHS
 from events.batch import FileFailed, RowsQuarantined
 from events.catalog import AnyEvent
 from events.formats import FORMATS
@@ -37,10 +37,10 @@ from tests.contract.formats.case import rows_of
 
 CRASHES = int(os.environ.get("ROTA_READER_CRASHES", "40"))
 SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
-MEAN_SECONDS = 0.7
-JOBS = 100
+MEAN_SECONDS = 0.5
+JOBS = 60
 """About so many in a batch."""
-IN_FLIGHT = 12
+IN_FLIGHT = 8
 JOB_SECONDS = 0.3
 PATIENCE_SECONDS = 120.0
 
@@ -77,7 +77,7 @@ async def client(stack: Stack) -> AsyncIterator[rota.Client]:
 
 
 def plans() -> list[Plan]:
-    """Return the batches: one of each format, a directory of many files, and one with bad rows."""
+    """Return the batches: one of each format, a directory of many files, and a file with bad rows."""
     csv = case_of("csv")
     small = {f"small/{n:02}.csv": csv.write(rows_of(40, first=40 * n)) for n in range(60)}
     bad = b"id,name\n" + b"".join(b"x%d,a\n" % n if n % 50 == 7 else b"%d,a\n" % n for n in range(10_000))
@@ -126,9 +126,7 @@ class Lane:
             **plan.fields,
         )
         self.batches[batch] = plan
-        started = time.monotonic()
         await self._client.batches.wait(batch, timeout=PATIENCE_SECONDS)
-        print(f"{self.reading}: {time.monotonic() - started:.1f} s")
         self.reading = ""
 
 
@@ -138,15 +136,16 @@ async def test_whatever_is_killed_while_files_are_read_their_jobs_are_the_same(
 ) -> None:
     print(f"seed {SEED}")  # noqa: T201 - to see the same again
     chance = random.Random(SEED)
-    turns = plans()
+    turns, more = plans(), plans()
     chance.shuffle(turns)
+    chance.shuffle(more)
     lanes = [Lane(client, served, source) for source in served.servers]
     killer = ReaderKiller(stack, chance, lambda: {lane.port: lane.reading for lane in lanes if lane.reading})
     started = time.monotonic()
 
     async def read(lane: Lane) -> None:
-        while turns:
-            await lane.read(turns.pop())
+        while turns or (more and killer.killed.total() < CRASHES):
+            await lane.read((turns or more).pop())
 
     disturbing = [asyncio.create_task(killer.keep()), asyncio.create_task(killer.kill(MEAN_SECONDS))]
     try:
@@ -157,10 +156,9 @@ async def test_whatever_is_killed_while_files_are_read_their_jobs_are_the_same(
         await asyncio.wait(disturbing)
         stack.keep()
     batches = {batch: plan for lane in lanes for batch, plan in lane.batches.items()}
-    print(  # noqa: T201
-        f"{time.monotonic() - started:.0f} s: {killer.killed.total()} kills {dict(killer.killed)}, "
-        f"{len(batches)} batches of {sum(sum(map(len, plan.files.values())) for plan in batches.values()):,} bytes; "
-        f"hits by batch {dict(killer.hits)}"
+    print(  # noqa: T201 - what a failure is looked at with
+        f"{time.monotonic() - started:.0f} s: {killer.killed.total()} kills {dict(killer.killed)}; "
+        f"{len(batches)} batches, each killed so often: {dict(killer.hits)}"
     )
     await assert_undisturbed(stack, client, batches)
 
@@ -188,18 +186,11 @@ async def assert_undisturbed(stack: Stack, client: rota.Client, batches: dict[st
 
 
 def jobs_in(events: list[AnyEvent]) -> dict[str, JobRows]:
-    """Return the jobs of all batches as their workers saw them; each was scheduled once, and told so."""
-    queued = Counter(event.originator_id for event in events if isinstance(event, JobQueued))
-    told: Counter[str] = Counter()
-    found = {}
-    for event in events:
-        if isinstance(event, JobQueued) and event.details.rows:
-            assert event.originator_version == 1 or queued[event.originator_id] > 1
-        if isinstance(event, JobSucceeded):
-            told[event.originator_id] += 1
-            found[event.originator_id] = msgspec.msgpack.decode(event.result.value, type=JobRows)
-    assert set(told.values()) <= {1}
-    assert set(queued) == set(found)
+    """Return the jobs of all batches as their workers saw them; each has ended once, and none is missing."""
+    ended = [event for event in events if isinstance(event, JobSucceeded)]
+    found = {event.originator_id: msgspec.msgpack.decode(event.result.value, type=JobRows) for event in ended}
+    assert len(found) == len(ended)
+    assert set(found) == {event.originator_id for event in events if isinstance(event, JobQueued)}
     return found
 
 
@@ -218,10 +209,10 @@ def assert_bad_rows_once(events: list[AnyEvent], batch: str, plan: Plan, view: B
 
 
 @pytest.mark.parametrize(("place", "readers"), [(0, 1), (2, 1), (2, 4)])
-async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_harms_no_other(
+async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_harms_no_other(  # noqa: PLR0917
     stack: Stack, client: rota.Client, served: Served, site: DeadlySite, place: int, readers: int
 ) -> None:
-    """Wherever it is among others."""
+    """It is so wherever the file is among others, and however many readers there are."""
     csv = case_of("csv")
     deadly = f"{place}-{readers}-{DEADLY}.csv"
     names = [f"{place}-{readers}-{n}.csv" for n in range(4)]
@@ -240,7 +231,7 @@ async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_
         params={"seconds": 0.05},
     )
     view = await client.batches.wait(batch, timeout=PATIENCE_SECONDS)
-    reason = f"{deadly}: reading it has ended the process of its reader 5 times"
+    reason = f"{deadly}: reading it has ended the process of its reader {MAX_DEATHS} times"
     assert (view.status, view.error) == ("failed", reason)
     failed = [
         event
@@ -248,6 +239,6 @@ async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_
         if isinstance(event, FileFailed) and event.originator_id == batch
     ]
     assert [event.file_index for event in failed] == [place]
-    assert 5 <= site.kills[deadly] <= 6
+    assert MAX_DEATHS <= site.kills[deadly] <= MAX_DEATHS + 1, "the batch's own reader, and those of the file"
     await undisturbed
     await assert_undisturbed(stack, client, other.batches)

@@ -1,5 +1,6 @@
 """Selection: which files of a tree a request means, in which order, and never one outside of it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from actors.sources.errors import MomentaryError, SourceError
 from actors.sources.walk import walk
 from rota.errors import NotFoundError, TooLargeError
 from rota.options import Selection
@@ -78,6 +80,32 @@ def test_a_directory_that_is_not_there_is_named(root: Path) -> None:
 def test_more_files_than_the_limit_are_an_error(root: Path) -> None:
     with pytest.raises(TooLargeError, match="More than 2 files are selected"):
         selected(root, "**", limit=2)
+
+
+def test_a_directory_that_cannot_be_listed_for_a_moment_is_asked_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sources.file.TRY_AGAIN_SECONDS", 0)
+    busy = iter([True, True])
+
+    class Busy(LocalFileSystem):  # type: ignore[misc] # fsspec has no types
+        def ls(self, path: str, detail: bool = False, **options: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's
+            if next(busy, False):
+                raise MomentaryError("The server is busy")
+            return super().ls(path, detail, **options)  # type: ignore[no-any-return]
+
+    found = walk(Busy(skip_instance_cache=True), str(root), ["sub/"], Selection())
+
+    assert list(found) == ["sub/c.csv"]
+
+
+def test_a_name_that_events_cannot_hold_is_an_error_that_shows_it(root: Path) -> None:
+    (root / os.fsdecode(b"caf\xe9.csv")).touch()
+
+    with pytest.raises(SourceError, match=r"^caf\\xe9\.csv is a name that is no UTF-8"):
+        selected(root, "**")
+
+    assert selected(root, "**", exclude=["caf*"])
 
 
 def test_links_lead_neither_out_of_the_root_nor_in_circles(root: Path) -> None:

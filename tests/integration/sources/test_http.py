@@ -534,6 +534,8 @@ async def test_a_server_that_is_not_there_is_an_error_of_the_source(unused_tcp_p
         "[64:ff9b::7f00:1]",
         "[fe80::1]",
         "[fd00::1]",
+        "[fec0::1]",
+        "192.0.0.192",
         "224.0.0.1",
         "2130706433",
         "127.1",
@@ -614,7 +616,17 @@ async def test_redirects_end_somewhere(site: LyingServer, location: str, text: s
 
 
 @pytest.mark.parametrize(
-    "path", ["../a.csv", "x/../../a.csv", "%2e%2e/a.csv", "x/%2E./a.csv", "..%2fa.csv", "..\\a.csv"]
+    "path",
+    [
+        "../a.csv",
+        "x/../../a.csv",
+        "%2e%2e/a.csv",
+        "x/%2E./a.csv",
+        "..%2fa.csv",
+        "..\\a.csv",
+        "x/..;y/a.csv",
+        "x/..\0/a.csv",
+    ],
 )
 async def test_paths_stay_below_the_root_of_their_connection(site: LyingServer, path: str) -> None:
     assert "could lead out of its connection" in str(await failure(HttpConnection(root=f"{site.url}/x"), path))

@@ -1,6 +1,7 @@
 """WebDAV: names, versions, redirects, and servers that break off or lie."""
 
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -202,6 +203,28 @@ def test_a_range_that_nobody_asked_for_is_an_error() -> None:
         pytest.raises(SourceError),
     ):
         file.read_at(CHUNK_BYTES, 3)
+
+
+@pytest.mark.parametrize("size", [3, len(LARGE) + 1, -1])
+def test_a_file_that_is_not_as_long_as_its_server_says_is_an_error(size: int) -> None:
+    with lying(lambda request: request.give(200, LARGE), one_file(size)) as connection:
+        error = failure(connection, "large.bin")
+
+    assert isinstance(error, SourceError)
+    assert not isinstance(error, MomentaryError)
+
+
+def test_an_answer_whose_end_cannot_be_told_from_a_cut_is_an_error() -> None:
+    def answer(request: Answers) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(LARGE)
+        request.close_connection = True
+
+    listing = one_file()
+    without_size = lambda request: re.sub("<D:getcontentlength>.*?</D:getcontentlength>", "", listing(request))  # noqa: E731 - short
+    with lying(answer, without_size) as connection:
+        assert "a part could not be told from the whole" in str(failure(connection, "large.bin"))
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import msgspec
@@ -280,11 +280,11 @@ def test_a_quote_that_is_never_closed_is_a_bad_row() -> None:
 
 def test_a_quote_that_is_never_closed_is_found_in_one_pass_over_the_lines() -> None:
     text = 'a,b\n1,"5 pipe\n' + "2,x\n" * 500_000
-    started = perf_counter()
+    started = process_time()
 
     assert fault(text, chunk_bytes=4 * 1024 * 1024).line == 2
 
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 1000])
@@ -416,15 +416,31 @@ def test_a_time_zone_that_is_not_there_is_an_error() -> None:
         rows("a\n1\n", CsvOptions(column_types={"a": "timestamp[Mars/Base]"}))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_very_many_bad_rows_are_in_several_blocks_from_which_reading_goes_on(encoding: str) -> None:
+    text = "a,b\n1,1\n" + "".join(f"{n},x\n\n7,{n}\n8,ä,\n" for n in range(25_000))
+    options = CsvOptions(column_types={"b": "int64"}, encoding=encoding)
+
+    def blocks(start: Position, schema: pa.Schema | None) -> list[Block]:
+        return list(read(Input(Body(text.encode(encoding))), options, start, schema))
+
+    whole = blocks(START, None)
+
+    assert [len(block.bad) for block in whole] == [20_000, 20_000, 10_000]
+    assert sum(block.table.num_rows for block in whole) == 25_001
+    for number, block in enumerate(whole):
+        assert blocks(block.start, block.table.schema) == whole[number:]
+
+
 def test_many_bad_rows_are_found_quickly() -> None:
     body = b"a,b\n1,1\n" + b"".join(b"%d,x%d\n5,2026\n" % (n, n) for n in range(150_000))
-    started = perf_counter()
+    started = process_time()
 
     blocks = list(read(Input(Body(body)), CsvOptions(column_types={"b": "int64"}), START, None))
 
     assert sum(len(block.bad) for block in blocks) == 150_000
     assert sum(block.table.num_rows for block in blocks) == 150_001
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10
 
 
 def test_forms_of_dates_and_times_can_be_given() -> None:

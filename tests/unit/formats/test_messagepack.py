@@ -145,7 +145,7 @@ def outcome(body: bytes, start: Position = START, schema: pa.Schema | None = Non
     return found, ""
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     alike(),
     st.booleans(),
