@@ -23,7 +23,7 @@ from actors.formats.arrow_messages import (
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.native import faults_of
-from actors.formats.plain import Plain, chosen
+from actors.formats.plain import Plain, chosen, has_dictionaries
 from events.batch import FileFault, Position
 from rota.options import ArrowOptions
 
@@ -114,7 +114,7 @@ def _in_stream(file: Input, start: Position) -> Generator[Message, None, None]:
         schema = _schema_message(source, file)
         yield schema
         with faults_of(file.path, 0):
-            jump = start.offset > 0 and not _has_dictionaries(_schema_in(schema))
+            jump = start.offset > 0 and not has_dictionaries(_schema_in(schema))
         if not jump:
             yield from _to_the_end(source, file, start)
             return
@@ -158,15 +158,3 @@ def _schema_message(source: Bytes, file: Input) -> Message:
 
 def _schema_in(message: Message) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(b"".join(message.parts)))
-
-
-def _has_dictionaries(schema: pa.Schema) -> bool:
-    waiting = [field.type for field in schema]
-    while waiting:
-        type_ = waiting.pop()
-        if isinstance(type_, pa.BaseExtensionType):
-            type_ = type_.storage_type
-        if pa.types.is_dictionary(type_):
-            return True
-        waiting += [type_.field(index).type for index in range(type_.num_fields)]
-    return False

@@ -137,6 +137,19 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
+def has_dictionaries(schema: pa.Schema) -> bool:
+    """Return whether there are dictionaries in the columns, or in their lists and records."""
+    waiting = [field.type for field in schema]
+    while waiting:
+        type_ = waiting.pop()
+        if isinstance(type_, pa.BaseExtensionType):
+            type_ = type_.storage_type
+        if pa.types.is_dictionary(type_):
+            return True
+        waiting += [type_.field(index).type for index in range(type_.num_fields)]
+    return False
+
+
 def _unusable(type_: pa.DataType) -> str | None:
     """Return why no program could make values of a type, as a broken file may name one."""
     if pa.types.is_decimal(type_) and abs(type_.scale) > MAX_DECIMAL_DIGITS:

@@ -64,7 +64,7 @@ class Mutant(Struct):
 def mutant(seed: Seed, others: Sequence[Seed], chance: Random) -> Mutant:
     """Change a seed in one to four ways; parts may come from others of its format."""
     other = chance.choice(others).body
-    if seed.is_archive and chance.random() < 0.6:  # noqa: PLR2004 - checksums hide what is changed from outside
+    if seed.is_archive and chance.random() < 0.6:
         return _changed_member(seed, chance)
     body, how = seed.body, []
     for _ in range(chance.choice([1, 1, 1, 2, 3, MOST_CHANGES])):
@@ -86,60 +86,60 @@ def _changed_member(seed: Seed, chance: Random) -> Mutant:
     return Mutant(seed, out.getvalue(), [f"{change.__name__} of {chosen}"])
 
 
-def flip_bits(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - all changes are called alike
+def flip_bits(body: bytes, other: bytes, chance: Random) -> bytes:
     changed = bytearray(body)
     for _ in range(chance.randint(1, 3) if changed else 0):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
     return bytes(changed)
 
 
-def set_bytes(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def set_bytes(body: bytes, other: bytes, chance: Random) -> bytes:
     at, length = chance.randrange(len(body) + 1), chance.choice([1, 1, 2, 4, 16, 200])
-    run = bytes([chance.choice([0, 255, chance.randrange(256)])]) * length if chance.random() < 0.5 else None  # noqa: PLR2004 - as often as not
+    run = bytes([chance.choice([0, 255, chance.randrange(256)])]) * length if chance.random() < 0.5 else None
     return body[:at] + (run or chance.randbytes(length)) + body[at + length :]
 
 
-def insert_token(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def insert_token(body: bytes, other: bytes, chance: Random) -> bytes:
     at = chance.randrange(len(body) + 1)
     return body[:at] + chance.choice(TOKENS) + body[at:]
 
 
-def put_token(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def put_token(body: bytes, other: bytes, chance: Random) -> bytes:
     at, token = chance.randrange(len(body) + 1), chance.choice(TOKENS)
     return body[:at] + token + body[at + len(token) :]
 
 
-def put_length(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def put_length(body: bytes, other: bytes, chance: Random) -> bytes:
     size, order = chance.choice([("B", 1), ("H", 2), ("I", 4), ("Q", 8)]), chance.choice("<>")
     value = (chance.choice(EXTREMES) + chance.choice([0, 0, 1, -1])) % (1 << 8 * size[1])
     at = chance.randrange(len(body) + 1)
     return body[:at] + struct.pack(order + size[0], value) + body[at + size[1] :]
 
 
-def put_varint(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def put_varint(body: bytes, other: bytes, chance: Random) -> bytes:
     value, digits = chance.choice(EXTREMES), bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits in each byte
+    while value > 0x7F:
         digits.append(value & 0x7F | 0x80)
         value >>= 7
     at = chance.randrange(len(body) + 1)
     return body[:at] + bytes([*digits, value]) + body[at + chance.choice([1, len(digits) + 1]) :]
 
 
-def delete(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def delete(body: bytes, other: bytes, chance: Random) -> bytes:
     begin, end = _slice(body, chance)
     return body[:begin] + body[end:]
 
 
-def cut(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def cut(body: bytes, other: bytes, chance: Random) -> bytes:
     return body[: chance.randrange(len(body) + 1)]
 
 
-def duplicate(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def duplicate(body: bytes, other: bytes, chance: Random) -> bytes:
     begin, end = _slice(body, chance)
     return body[:end] + body[begin:end] * chance.choice([1, 1, 2, 20]) + body[end:]
 
 
-def swap(body: bytes, other: bytes, chance: Random) -> bytes:  # noqa: ARG001 - as above
+def swap(body: bytes, other: bytes, chance: Random) -> bytes:
     begin, end = _slice(body, chance)
     behind = min(len(body), end + chance.randint(0, 64))
     return body[:begin] + body[end:behind] + body[begin:end] + body[behind:]

@@ -211,7 +211,7 @@ def _read(
                 found.schema = block.table.schema
                 found.bad += len(block.bad)
                 if block.start.row != start.row + found.count:
-                    raise AssertionError(f"a block says that it begins at {block.start}; {found.count} were before")  # noqa: TRY301 - it goes to the parent
+                    raise AssertionError(f"a block says that it begins at {block.start}; {found.count} were before")
                 found.count += block.table.num_rows
                 yield block
         except (BadRowError, TooLargeError) as error:
@@ -236,7 +236,9 @@ def _rows(body: pa.Buffer) -> list[dict[str, Any]]:
         return table.to_pylist()  # type: ignore[no-any-return] # pyarrow has no types
     except (ValueError, OverflowError, pa.ArrowException):
         columns = [map(_shown, column) for column in table.columns]
-        return [dict(zip(table.column_names, row, strict=True)) for row in itertools.islice(zip(*columns), MOST_ROWS)]
+        return [
+            dict(zip(table.column_names, row, strict=True)) for row in itertools.islice(zip(*columns), MOST_ROWS)
+        ]
 
 
 def _shown(value: pa.Scalar) -> object:

@@ -38,7 +38,7 @@ def in_jobs(case: Case, body: bytes, rows_per_job: int, piece: int) -> list[dict
 
 
 @pytest.mark.parametrize("case", TABLES, ids=lambda case: case.format)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROW, min_size=1, max_size=12), st.integers(1, 13), st.sampled_from([1, 3, 64, 1 << 20]))
 def test_rows_come_back_in_any_batches(
     case: Case, rows: list[dict[str, Any]], rows_per_job: int, piece: int
@@ -49,7 +49,7 @@ def test_rows_come_back_in_any_batches(
 
 
 @pytest.mark.parametrize("case", TABLES, ids=lambda case: case.format)
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROW, min_size=1, max_size=12))
 def test_what_is_read_again_is_the_same(case: Case, rows: list[dict[str, Any]]) -> None:
     body = case.write(rows)

@@ -51,6 +51,37 @@ def test_a_job_is_an_arrow_stream_with_its_digest() -> None:
     assert table(one).schema == pa.schema([("n", pa.int64())])
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([True, None, False, True, True]),
+        pa.array(["", None, "a", "bc", ""]),
+        pa.array([[1, None], [], None, [2], [3, 4, 5]], pa.list_(pa.int8())),
+        pa.array([{"a": 1, "b": "x"}, None, {"a": None, "b": "y"}, {"a": 2, "b": None}, {"a": 3, "b": "z"}]),
+        pa.array([[("a", 1)], [], None, [("b", 2), ("c", 3)], []], pa.map_(pa.string(), pa.int64())),
+        pa.array([bytes([n]) * 16 for n in range(5)], pa.uuid()),
+        pa.nulls(5),
+        pa.array(["a", "b", "a", "b", "c"]).dictionary_encode(),
+        pa.array([["a"], ["b"], [], ["a", "b"], None], pa.list_(pa.dictionary(pa.int8(), pa.string()))),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_body_has_the_bytes_that_arrows_writer_makes(column: pa.Array) -> None:
+    schema = pa.schema([pa.field("x", column.type, metadata={"unit": "m"})], metadata={"made": "here"})
+    rows = pa.table([column], schema=schema)
+    blocks = [Block(Position(), rows.slice(0, 3)), Block(Position(3, 3, 3), rows.slice(3))]
+
+    bodies = [one.body for some in cut(blocks, 2, rows=0, jobs=0) for one in some.slices]
+
+    parts = [[rows.slice(0, 2)], [rows.slice(2, 1), rows.slice(3, 1)], [rows.slice(4)]]
+    for body, tables in zip(bodies, parts, strict=True):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as writer:
+            for some in tables:
+                writer.write_table(some)
+        assert body.to_pybytes() == sink.getvalue().to_pybytes()
+
+
 def test_no_rows_are_no_jobs() -> None:
     assert slices([], 5) == []
 
