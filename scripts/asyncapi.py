@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, get_args
 
 import msgspec
-import yaml  # type: ignore[import-untyped] # it ships no types
+import yaml
 from msgspec import Struct
 
 from events.catalog import COMMANDS, EVENTS, split_tag

@@ -4,7 +4,7 @@ A format is a module, imported when it is used, with a function
 
     read(file: Input, options: <its Options>, start: Position, schema: pa.Schema | None) -> Iterator[Block]
 
-- It yields blocks of a few megabytes, in the order of the file, beginning with the row at `start`, which is the start
+- It yields blocks of a few megabytes, in order, beginning with the row at `start`, which is the start
   of the file or a `Block.start` that it has yielded before. From the same start on it yields the same blocks.
 - `schema` is given together with a start inside the file: the columns that were known there or later. Their
   types hold; new columns come at the end.

@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-import yaml  # type: ignore[import-untyped] # it ships no types
+import yaml
 from jsonschema_rs import Draft7Validator
 
 from scripts.asyncapi import PATH

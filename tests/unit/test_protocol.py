@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml  # type: ignore[import-untyped] # it ships no types
+import yaml
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from events.batch import BatchDetails, BatchOpened, OpenBatch
