@@ -1,4 +1,4 @@
-"""The deaths of readers that got nowhere, in a row: what tells a deadly file from readers that die of other things."""
+"""Deaths of readers that got nowhere, in a row: they tell a deadly file from readers that die of other things."""
 
 from typing import Any
 

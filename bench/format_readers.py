@@ -39,6 +39,8 @@ class Reading(Struct):
 
     rows: int
     seconds: float
+    cpu_seconds: float
+    """Of all threads."""
     peak_bytes: int
     """The most resident memory that the process had since it began to read."""
 
@@ -76,12 +78,12 @@ def measured(format_: str, name: str, path: Path, warm_up: Path | None = None) -
     if warm_up:
         reader(warm_up)
     Path("/proc/self/clear_refs").write_text("5")
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     rows = reader(path)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    return Reading(rows, seconds, peak)
+    return Reading(rows, seconds, cpu_seconds, peak)
 
 
 def rota(format_: str) -> Callable[[Path], int]:

@@ -79,10 +79,10 @@ class Input:
             self._head_is_all = had < size
         return self._head[:size]
 
-    def whole(self) -> bytes:
-        """Return all bytes; TooLargeError if they are more than `limits.whole_bytes`."""
+    def whole(self, limit: int | None = None) -> bytes:
+        """Return all bytes; TooLargeError if they are more than `limits.whole_bytes`, or than a lower limit."""
         advice = "its format cannot be read in pieces. Save it as CSV, NDJSON or Parquet, or split it"
-        return b"".join(self._at_most(self.limits.whole_bytes, advice))
+        return b"".join(self._at_most(min(self.limits.whole_bytes, limit or self.limits.whole_bytes), advice))
 
     def open(self) -> BinaryIO:
         """Return the bytes as a file that can be read at random; who calls this closes it.

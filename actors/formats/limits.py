@@ -16,6 +16,8 @@ class Limits(Struct, frozen=True):
     """Columns of a table, and fields of a record."""
     whole_bytes: int = 128 * MEBIBYTE
     """A file, decompressed, of a format that must be held in memory."""
+    toml_bytes: int = 16 * MEBIBYTE
+    """A TOML document, which is parsed far more slowly than other formats."""
     batch_bytes: int = 1024 * MEBIBYTE
     """A record batch, decompressed, or another piece of a file that its format cannot read in parts."""
     spool_bytes: int = 16 * 1024 * MEBIBYTE

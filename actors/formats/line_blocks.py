@@ -57,8 +57,8 @@ class Form(Protocol):
         `rows` are the ones that may hold more than texts.
         """
 
-    def advise(self, fault: FileFault, value: Any) -> FileFault:
-        """Return the fault of a value that does not fit its column, with what helps."""
+    def advise(self, fault: FileFault, columns: dict[str, list[Any]], index: int) -> FileFault:
+        """Return the fault of a value in the row with an index that does not fit its column, with what helps."""
 
 
 def blocks_of(  # noqa: PLR0917 - what `read` of a format has, and what it made of it
@@ -173,9 +173,7 @@ class _Blocks:
             table, bad = self._columns.table([{}] * sum(count for count, _ in pieces), place, start.row)
         advised = []
         for k, fault in enumerate(bad):  # it stands behind `row` good ones and k bad ones
-            column = columns.get(fault.column or "")
-            value = column[(fault.row or 0) - start.row + k] if column else None
-            advised.append(self._form.advise(fault, value))
+            advised.append(self._form.advise(fault, columns, (fault.row or 0) - start.row + k))
         return Block(start, table, advised)
 
     def _merged(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 MIN_ROWS = 64
 """With fewer rows than this columns are no quicker than maps."""
+MAX_KEYS = 65_535
 MAX_KEY_BYTES = 255
 PADDING = bytes(16)
 """After the bytes of a file, so that a header and a number can be looked at anywhere in them."""
@@ -101,7 +102,7 @@ class Template:
     def of(row: dict[Any, Any]) -> "Template | None":
         """Return the template of a row, as writers put it down; None for keys that are no short texts."""
         names = list(row)
-        if not 0 < len(names) < 0x10000 or set(map(type, names)) != {str}:
+        if not 0 < len(names) <= MAX_KEYS or set(map(type, names)) != {str}:
             return None
         try:
             sizes = [len(name.encode()) for name in names]

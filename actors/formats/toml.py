@@ -42,7 +42,7 @@ def _places(words: str, first: int) -> Callable[[int], Place]:
 
 def _document(file: Input) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.whole().decode("utf-8-sig"))
+        return tomllib.loads(file.whole(file.limits.toml_bytes).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         shown = repr(error.object[error.start : error.end])[1:]

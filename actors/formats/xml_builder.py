@@ -68,6 +68,8 @@ class RowBuilder:
         self._wanted = [part for part in row.split("/") if part] if row else []
         self._names: dict[str, str] = {}
         self._keys: dict[str, dict[str, str]] = {}
+        self._numbers: dict[tuple[int, str], int] = {}
+        """By the identity of an element's keys and a name there: the next number for that name."""
         self._containers: list[str] = []
         self._open: list[_Element] = []
         self._fed = 0
@@ -279,9 +281,11 @@ class RowBuilder:
         key = keys.get(mark + identity)
         if key is None:
             local = key = mark + _local(name[len(mark) :])
-            number = 2
+            number = self._numbers.get((id(keys), local), 2)
             while TAKEN + key in keys:
                 key, number = f"{local}_{number}", number + 1
+            if key != local:
+                self._numbers[id(keys), local] = number
             keys[mark + identity] = keys[TAKEN + key] = key
         keys[name] = key
         return key

@@ -7,6 +7,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from actors.formats.line_blocks import Row
+from actors.formats.types import text_of
 from actors.formats.xml_builder import TEXT
 from events.batch import FileFault
 from rota.options import XmlOptions
@@ -96,13 +97,18 @@ class XmlValues:
             if not form.plain and name in columns and name not in self._column_types:
                 columns[name] = [form.fit(value) for value in columns[name]]
 
-    def advise(self, fault: FileFault, value: Any) -> FileFault:
+    def advise(self, fault: FileFault, columns: dict[str, list[Any]], index: int) -> FileFault:
         """Name the option that helps where an element comes more than once that came once in each row before."""
-        if not isinstance(value, list) or fault.column in self._column_types:
+        column = fault.column or ""
+        names = [name for name in columns if column == name or column.startswith(f"{name}.")]
+        found = _repeated({name: columns[name][index] for name in names}, column, fault.text)
+        if not found or found[0][0] in self._column_types:
             return fault
+        path, times = found
+        what = "the column" if len(path) == 1 else "/".join(path)
         message = (
-            f"{self._path}, line {fault.line}, column {fault.column}: the element comes {len(value)} times, and "
-            "came once in the rows before; the option lists can make the column a list"
+            f"{self._path}, line {fault.line}, column {column}: the element comes {times} times, and "
+            f"came once in the rows before; the option lists can make {what} a list"
         )
         return replace(fault, message=message)
 
@@ -117,3 +123,15 @@ class XmlValues:
                 if name not in known and not isinstance(value, str):
                     root.fields.setdefault(name, Form()).see(value)
         return root.fields
+
+
+def _repeated(value: Any, column: str, text: str | None) -> tuple[list[str], int] | None:
+    """Return the path of names that are a column, and how often its element comes; None if this is not at fault."""
+    if isinstance(value, list):
+        return next(filter(None, (_repeated(item, column, text) for item in value)), None)
+    for name, field in value.items() if isinstance(value, dict) else ():
+        if name == column and isinstance(field, list) and text_of(field) == text:
+            return [name], len(field)
+        if column.startswith(f"{name}.") and (found := _repeated(field, column[len(name) + 1 :], text)):
+            return [name, *found[0]], found[1]
+    return None

@@ -60,6 +60,6 @@ class _AsItIs:
     def fit(self, columns: dict[str, list[Any]], rows: Sequence[Row], schema: pa.Schema | None) -> None:
         """Leave the columns as they are."""
 
-    def advise(self, fault: FileFault, value: Any) -> FileFault:  # noqa: ARG002
+    def advise(self, fault: FileFault, columns: dict[str, list[Any]], index: int) -> FileFault:  # noqa: ARG002
         """Return the fault as it is."""
         return fault

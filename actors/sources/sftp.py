@@ -129,7 +129,7 @@ class SftpFileSystem(SSHFileSystem):  # type: ignore[misc] # sshfs has no types
     @wrap_exceptions  # type: ignore[untyped-decorator] # sshfs has no types
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's
         folder = path.rstrip("/")
-        found = []
+        found: list[dict[str, Any]] = []
         async with self._pool.get() as channel:
             entries = channel.scandir(path or ".")
             while (entry := await asyncio.wait_for(anext(entries, None), SILENCE_SECONDS)) is not None:

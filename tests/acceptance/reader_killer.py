@@ -1,4 +1,4 @@
-"""Kills readers (-9) while they read, shards and nats-server at random, and those readers most that were hit least."""
+"""Kills readers (-9) while they read, those of each batch alike, and shards and nats-server, at random moments."""
 
 import asyncio
 import os
@@ -12,21 +12,23 @@ from pathlib import Path
 from scripts.stack import Stack
 
 LOOK_SECONDS = 0.2
-WEIGHTS = {"reader": 85, "shard": 9, "nats-server": 6}
+SHARES = {"leader": 0.1, "nats-server": 0.1, "reader": 1.0, "shard": 0.15}
+"""Of all kills, no more than these are of a role: whoever cannot reach NATS or a shard reads nothing meanwhile."""
 LEADING = "ReaderHost.run"
 READING = (LEADING, "ReaderHost.read")
 """What a process is called while it leads a batch, and while it reads a file of a batch that another leads."""
 MAX_HITS = 3
 """Times that a batch is hit: after more, a machine that is slow makes no progress between them."""
-LEADERS = 0.1
-"""So often a reader is hit that only leads its batch, whichever that is."""
 
 
 class ReaderKiller:
-    """Kills until it is cancelled. `reading` tells by the ports of sources which batch is read from them."""
+    """Kills about so many times. `reading` tells by the ports of sources which batch is read from them."""
 
-    def __init__(self, stack: Stack, chance: random.Random, reading: Callable[[], dict[int, str]]) -> None:
+    def __init__(
+        self, stack: Stack, chance: random.Random, times: int, reading: Callable[[], dict[int, str]]
+    ) -> None:
         self._stack = stack
+        self._times = times
         self._chance = chance
         self._reading = reading
         self.killed: Counter[str] = Counter()
@@ -43,27 +45,30 @@ class ReaderKiller:
         """Kill again and again, until cancelled."""
         while True:
             await asyncio.sleep(self._chance.expovariate(1 / mean_seconds))
-            [role] = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            if role == "reader":
-                self._kill_reader()
-            elif role == "shard":
-                self._end(role, self._stack.actor_pids("ShardHost"))
-            else:
-                service = self._stack.services[role]
-                self._end(role, [service.process.pid] if service.alive else [])
+            [role] = self._chance.choices(list(SHARES), list(SHARES.values()))
+            if self.killed[role] >= SHARES[role] * self._times:
+                continue
+            match role:
+                case "reader":
+                    self._kill_reader()
+                case "leader":
+                    self._end(role, self._stack.actor_pids(LEADING))
+                case "shard":
+                    self._end(role, self._stack.actor_pids("ShardHost"))
+                case _:
+                    service = self._stack.services[role]
+                    self._end(role, [service.process.pid] if service.alive else [])
 
     def _kill_reader(self) -> None:
-        if self._chance.random() < LEADERS:
-            self._end("leader", self._stack.actor_pids(LEADING))
-            return
         batches = self._reading()
         readers = [pid for title in READING for pid in self._stack.actor_pids(title)]
-        found = {pid: batches[port] for pid in readers for port in peer_ports(pid) if port in batches}
-        if found:
-            pid = min(found, key=lambda pid: self.hits[found[pid]])
-            if self.hits[found[pid]] < MAX_HITS:
-                self.hits[found[pid]] += 1
-                self._end("reader", [pid])
+        # One that has read from several sources may still be connected to all of them.
+        found = {pid: [batches[port] for port in peer_ports(pid) if port in batches] for pid in readers}
+        hits = {pid: max(self.hits[batch] for batch in some) for pid, some in found.items() if some}
+        if hits and min(hits.values()) < MAX_HITS:
+            pid = min(hits, key=lambda pid: hits[pid])
+            self.hits.update(found[pid])
+            self._end("reader", [pid])
 
     def _end(self, role: str, pids: list[int]) -> None:
         if pids:

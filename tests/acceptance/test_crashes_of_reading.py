@@ -37,7 +37,7 @@ from tests.contract.formats.case import rows_of
 
 CRASHES = int(os.environ.get("ROTA_READER_CRASHES", "40"))
 SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
-MEAN_SECONDS = 0.5
+MEAN_SECONDS = 0.4
 JOBS = 60
 """About so many in a batch."""
 IN_FLIGHT = 8
@@ -140,7 +140,9 @@ async def test_whatever_is_killed_while_files_are_read_their_jobs_are_the_same(
     chance.shuffle(turns)
     chance.shuffle(more)
     lanes = [Lane(client, served, source) for source in served.servers]
-    killer = ReaderKiller(stack, chance, lambda: {lane.port: lane.reading for lane in lanes if lane.reading})
+    killer = ReaderKiller(
+        stack, chance, CRASHES, lambda: {lane.port: lane.reading for lane in lanes if lane.reading}
+    )
     started = time.monotonic()
 
     async def read(lane: Lane) -> None:
@@ -208,19 +210,22 @@ def assert_bad_rows_once(events: list[AnyEvent], batch: str, plan: Plan, view: B
     assert [file.bad_rows for file in view.files] == [len(kept[number]) for number in range(len(plan.files))]
 
 
-@pytest.mark.parametrize(("place", "readers"), [(0, 1), (2, 1), (2, 4)])
-async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_harms_no_other(  # noqa: PLR0917
-    stack: Stack, client: rota.Client, served: Served, site: DeadlySite, place: int, readers: int
+async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_harms_no_other(
+    stack: Stack, client: rota.Client, served: Served, site: DeadlySite
 ) -> None:
     """It is so wherever the file is among others, and however many readers there are."""
-    csv = case_of("csv")
-    deadly = f"{place}-{readers}-{DEADLY}.csv"
-    names = [f"{place}-{readers}-{n}.csv" for n in range(4)]
-    names[place] = deadly
-    site.files |= {name: csv.write(rows_of(2_000, first=2_000 * n)) for n, name in enumerate(names)}
-    plan = plan_of("ndjson", JOBS)
     other = Lane(client, served, "s3")
-    undisturbed = asyncio.create_task(other.read(plan))
+    undisturbed = asyncio.create_task(other.read(plan_of("ndjson", JOBS)))
+    await asyncio.gather(*(assert_given_up(stack, client, site, *where) for where in ((0, 1), (2, 1), (2, 4))))
+    await undisturbed
+    await assert_undisturbed(stack, client, other.batches)
+
+
+async def assert_given_up(stack: Stack, client: rota.Client, site: DeadlySite, place: int, readers: int) -> None:
+    """Check what becomes of a batch of four files of which one is deadly."""
+    names = [f"{place}-{readers}-{number}.csv" for number in range(4)]
+    names[place] = deadly = f"{place}-{readers}-{DEADLY}.csv"
+    site.files |= {name: case_of("csv").write(rows_of(2_000)) for name in names}
     batch = await client.batches.open(
         spec="trace",
         connection="deadly",
@@ -233,12 +238,7 @@ async def test_a_file_that_ends_each_of_its_readers_is_given_up_by_its_name_and_
     view = await client.batches.wait(batch, timeout=PATIENCE_SECONDS)
     reason = f"{deadly}: reading it has ended the process of its reader {MAX_DEATHS} times"
     assert (view.status, view.error) == ("failed", reason)
-    failed = [
-        event
-        for event in await history(stack.nats_url)
-        if isinstance(event, FileFailed) and event.originator_id == batch
-    ]
-    assert [event.file_index for event in failed] == [place]
-    assert MAX_DEATHS <= site.kills[deadly] <= MAX_DEATHS + 1, "the batch's own reader, and those of the file"
-    await undisturbed
-    await assert_undisturbed(stack, client, other.batches)
+    events = [event for event in await history(stack.nats_url) if event.originator_id == batch]
+    assert [event.file_index for event in events if isinstance(event, FileFailed)] == [place]
+    # The batch's own reader may have been the first.
+    assert MAX_DEATHS <= site.kills[deadly] <= MAX_DEATHS + 1

@@ -16,7 +16,6 @@ from events.ids import batch_job_id
 from rota.options import BadRows, Options
 from tests.contract.formats.case import START, Body, Case, rows_of
 
-
 HELD = {"ods", "toml", "xlsx"}
 """Formats whose files are held in memory: after each kill they are read from the start."""
 HELD_ROWS = 2_000

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -76,3 +78,36 @@ async def test_a_wrong_secret_is_an_error_that_does_not_show_it(store: Store) ->
     error = await failure(bucket(store, secret="hush-hush"), "small.csv")
 
     assert str(error).startswith("small.csv ")
+
+
+class WithoutRanges(BaseHTTPRequestHandler):
+    """Gives whole objects, whatever is asked for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(LARGE)))
+        self.send_header("ETag", '"v1"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(LARGE)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+async def test_a_server_that_gives_other_bytes_than_it_was_asked_for_is_an_error() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutRanges) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            endpoint = f"http://127.0.0.1:{server.server_port}"
+            error = await failure(S3Connection(endpoint=endpoint, key="k", secret="s", root="b"), "large.bin")
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert str(error) == "large.bin cannot be read: the server sends other bytes than it was asked for"

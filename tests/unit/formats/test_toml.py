@@ -98,6 +98,8 @@ def test_a_deep_document_is_an_error(body: str) -> None:
 def test_a_large_document_is_an_error() -> None:
     with pytest.raises(TooLargeError, match="larger than 10 bytes"):
         rows("a = 'long enough'", limits=Limits(whole_bytes=10))
+    with pytest.raises(TooLargeError, match="larger than 10 bytes"):
+        rows("a = 'long enough'", limits=Limits(toml_bytes=10))
 
 
 SAMPLE = b"title = 'x'\n[[o]]\na = 1\nb = [1, 2]\nc = {d = 1.5}\ne = 2026-05-01\n[[o]]\na = 2\n"

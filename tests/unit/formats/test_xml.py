@@ -248,6 +248,43 @@ def test_a_tag_that_is_nowhere_is_an_error_and_no_rows_are_none() -> None:
     assert rows("<orders/>", XmlOptions(row="order")) == []
 
 
+def test_a_field_of_a_record_that_was_single_and_comes_twice_later_names_the_option_with_its_path() -> None:
+    row = "<r><x><a.b>1</a.b><c/></x></r>\n"
+    body = f"<a>{row * 16_384}<r><x><a.b>1</a.b><a.b>2</a.b><c/></x></r></a>".encode()
+
+    *_, block = read(Input(Body(body, "o.xml")), XmlOptions(), START)
+
+    (fault,) = block.bad
+    assert fault.message == (
+        "o.xml, line 16385, column x.a.b: the element comes 2 times, and came once in the rows before; "
+        "the option lists can make x/a.b a list"
+    )
+    blocks = list(read(Input(Body(body, "o.xml")), XmlOptions(lists=["x/a.b"]), START))
+    assert blocks[1].table["x"].to_pylist() == [{"a.b": ["1", "2"], "c": ""}]
+
+
+def test_an_item_that_does_not_fit_a_list_does_not_say_that_it_came_once() -> None:
+    row = "<r><x>1</x><x>2</x></r>\n"
+    body = f"<a>{row * 16_384}<r><x>1</x><x><y>2</y></x></r></a>".encode()
+
+    *_, block = read(Input(Body(body, "o.xml")), XmlOptions(), START)
+
+    (fault,) = block.bad
+    assert "is no" in fault.message
+    assert "came once" not in fault.message
+
+
+def test_names_of_many_namespaces_are_numbered_in_time_that_grows_with_them() -> None:
+    count = 9000
+    fields = "".join(f'<x xmlns="n{index}">{index}</x>' for index in range(count))
+    begin = time.monotonic()
+
+    (row,) = rows(f"<a><r>{fields}</r></a>", XmlOptions(row="r"))
+
+    assert (row["x"], row["x_2"], row[f"x_{count}"]) == ("0", "1", str(count - 1))
+    assert time.monotonic() - begin < 5
+
+
 def test_a_column_that_was_single_and_comes_twice_later_is_a_bad_row_that_names_the_option() -> None:
     row = "<r><x>1</x></r>\n"
     body = f"<a>{row * 16_384}<r><x>1</x><x>2</x></r>{row}</a>".encode()
