@@ -9,10 +9,13 @@ from msgspec import Struct
 from actors.formats.block import Block
 from actors.formats.plain import has_dictionaries
 from events.batch import FileFault, Position
+from rota.errors import TooLargeError
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 JOBS_PER_CUT = 200
 """Jobs that are handed on together: few enough for one publish, enough to spread its cost."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Rows that wait for the others of their job; no message holds as much."""
 
 
 class Slice(Struct):
@@ -65,6 +68,11 @@ def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> 
                 yield Cut(slices, schema)
                 slices = []
         carry = waiting.slice(offset) if offset < waiting.num_rows else None
+        if carry is not None and carry.nbytes > MOST_BYTES:
+            raise TooLargeError(
+                f"{carry.num_rows} rows from row {rows} on have {carry.nbytes} bytes, and a job has {rows_per_job} "
+                "rows; no message holds that, so that it takes fewer rows_per_job"
+            )
         if slices or block.bad:
             yield Cut(slices, schema, block.bad, block.start.bad)
             slices = []

@@ -27,7 +27,6 @@ SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 OPEN_DOCUMENT = "urn:oasis:names:tc:opendocument:xmlns"
-OPEN_DOCUMENT_NAMES = {"o": "office", "t": "table", "x": "text"}
 
 
 def write(format_: str, path: Path, rows: int, times: int = 1) -> None:
@@ -74,20 +73,25 @@ def _ndjson(path: Path, table: pa.Table, times: int) -> None:
 def _ods(path: Path, table: pa.Table, times: int) -> None:
     def cell(value: Any) -> str:
         if isinstance(value, bool):
-            return f'<t:table-cell o:value-type="boolean" o:boolean-value="{str(value).lower()}"/>'
+            return f'<table:table-cell office:value-type="boolean" office:boolean-value="{str(value).lower()}"/>'
         if isinstance(value, int | float):
-            return f'<t:table-cell o:value-type="float" o:value="{value}"/>'
-        return f'<t:table-cell o:value-type="string"><x:p>{value}</x:p></t:table-cell>'
+            return f'<table:table-cell office:value-type="float" office:value="{value}"/>'
+        return f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>'
 
-    rows = [f"<t:table-row>{''.join(map(cell, row))}</t:table-row>" for row in [table.column_names, *_lists(table)]]
-    names = " ".join(f'xmlns:{short}="{OPEN_DOCUMENT}:{name}:1.0"' for short, name in OPEN_DOCUMENT_NAMES.items())
+    rows = [
+        f"<table:table-row>{''.join(map(cell, row))}</table:table-row>"
+        for row in [table.column_names, *_lists(table)]
+    ]
+    names = " ".join(f'xmlns:{name}="{OPEN_DOCUMENT}:{name}:1.0"' for name in ("office", "table", "text"))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet", zipfile.ZIP_STORED)
-        archive.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{OPEN_DOCUMENT}:manifest:1.0"/>')
+        archive.writestr(
+            "META-INF/manifest.xml", f'<manifest:manifest xmlns:manifest="{OPEN_DOCUMENT}:manifest:1.0"/>'
+        )
         archive.writestr(
             "content.xml",
-            f'<o:document-content {names} o:version="1.3"><o:body><o:spreadsheet><t:table t:name="orders">'
-            f"{rows[0]}{''.join(rows[1:]) * times}</t:table></o:spreadsheet></o:body></o:document-content>",
+            f'<office:document-content {names} office:version="1.3"><office:body><office:spreadsheet><table:table table:name="orders">'
+            f"{rows[0]}{''.join(rows[1:]) * times}</table:table></office:spreadsheet></office:body></office:document-content>",
         )
 
 

@@ -44,6 +44,10 @@ from rota.options import Compression
 from rota.protocol import ENDED_BATCH, BatchStatus
 
 
+FILE_BYTES = 300
+"""About what a file takes in the state."""
+
+
 class FileState(Struct, frozen=True):
     """How far a file has been read."""
 
@@ -167,7 +171,13 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
             return _with_file(state, event.file_index, quarantined=event.bad_before + len(event.faults))
         case FileFinished():
             return _with_file(
-                state, event.file_index, finished=True, rows=event.rows, jobs=event.jobs, bad=event.bad
+                state,
+                event.file_index,
+                finished=True,
+                rows=event.rows,
+                jobs=event.jobs,
+                bad=event.bad,
+                columns=None,
             )
         case FileFailed():
             return _with_file(state, event.file_index, failed=True, rows=event.rows, jobs=event.jobs, bad=event.bad)
@@ -186,11 +196,8 @@ def evolve(state: BatchState | None, event: BatchEvent) -> BatchState:
 
 
 def _weigh(state: BatchState) -> int:
-    return (
-        len(state.details.params)
-        + sum(len(file.path) + len(file.columns or b"") for file in state.files)
-        + sum(map(len, state.details.files))
-    )
+    # It is asked after each event, and a batch may have ten thousand files.
+    return len(state.details.params) + FILE_BYTES * (len(state.files) + len(state.details.files))
 
 
 BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100, state_version=3)
@@ -284,7 +291,7 @@ def _consequences(state: BatchState, id_: str, now: datetime) -> list[Event]:
     events: list[Event] = []
     version = state.version + 1
     status = state.status
-    if status == "reading" and state.listed and all(file.finished for file in state.files):
+    if status == "reading" and state.listed and all(file.finished for file in reversed(state.files)):
         events.append(
             BatchSealed(originator_id=id_, originator_version=version, at=now, rows=state.rows, jobs=state.jobs)
         )

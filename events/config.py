@@ -75,7 +75,7 @@ class Config(Struct, frozen=True, kw_only=True):
             return {}
         try:
             tables = msgspec.convert(tomllib.loads(path.read_text()), dict[Name, dict[str, Any]])
-        except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
+        except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise InvalidRequestError(f"{path}: {error}") from None
         found = {}
         for name, settings in tables.items():

@@ -24,7 +24,7 @@ GROUP_BYTES = 4 * 1024 * 1024
 GROUP_ROWS = 16_384
 ROWS_FOR_NOTHING = 10_000
 """Rows without any byte that a block may have."""
-MANY = 8
+MANY = 64
 """A block with arrays of records may be so many times smaller, since these become many objects."""
 SHOWN_CHARACTERS = 200
 VALUE = "value"

@@ -107,10 +107,10 @@ class _Objects:
         if not self._template:
             return None
         found = self._found(self._template, count)
-        arrays = found and found.arrays(known.schema, known.named)
+        arrays = found.arrays(known.schema, known.named) if found else None
         if not found or arrays is None:
             return None
-        ends = (found.ends + self._body_start).tolist()
+        ends: list[int] = (found.ends + self._body_start).tolist()
         self._advance(ends)
         self._unpacker = None
         return arrays, ends

@@ -231,7 +231,7 @@ def _texts(data: Data, column: Column, type_: pa.DataType, nil: Any) -> pa.Array
     pieces = pa.Array.from_buffers(
         pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), data.buffer]
     )  # every second one is what stands between two texts
-    array = pieces.take(pa.array(np.arange(0, len(offsets), 2, np.int32), mask=nil))
+    array = pieces.take(pa.array(np.arange(0, len(offsets), 2, dtype=np.int32), mask=nil))
     try:
         return array.cast(type_)
     except pa.ArrowInvalid:  # no UTF-8
@@ -245,7 +245,8 @@ def _numbers(data: Data, begins: Ints, first: Any) -> Ints:
     signed = words.view(np.int64) >> shifts.view(np.int64)
     unsigned = (words >> shifts).view(np.int64)
     numbers = np.where((first & 0xFC) == 0xD0, signed, unsigned)  # noqa: PLR2004 - int8 to int64
-    return np.where(_HEADS[first] == 1, first.view(np.int8), numbers)
+    found: Ints = np.where(_HEADS[first] == 1, first.view(np.int8), numbers)
+    return found
 
 
 def _stands(data: Data, places: Ints, pattern: bytes) -> Any:

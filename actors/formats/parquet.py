@@ -15,13 +15,15 @@ from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.limits import Limits
 from actors.formats.native import faults_of
-from actors.formats.plain import Plain, chosen, rows_per_block
+from actors.formats.plain import Plain, chosen, largest, rows_per_block
 from events.batch import FileFault, Position
 from rota.errors import TooLargeError
 from rota.options import ParquetOptions
 
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 TAIL_BYTES = 8
+MOST_DECODED_BYTES = 64 * 1024 * 1024
+"""What the rows of one batch may become if each has the largest value of its column's dictionary."""
 BUFFER_BYTES = 1024 * 1024
 """Bytes of each column that are read at a time; without it Arrow reads all of a column's part of a row group."""
 
@@ -31,33 +33,30 @@ def read(file: Input, options: ParquetOptions, start: Position, schema: pa.Schem
     with closing(file.open()) as body:
         size = _check_ends(file.path, body, file.limits)
         with faults_of(file.path, start.row):
-            parquet = pq.ParquetFile(
-                body,
-                buffer_size=BUFFER_BYTES,
-                pre_buffer=False,
-                page_checksum_verification=True,
-                thrift_string_size_limit=file.limits.whole_bytes,
-                thrift_container_size_limit=file.limits.columns * 100,
-            )
-            groups = _RowGroups(file, options, parquet, size)
+            groups = _RowGroups(file, options, body, size)
         yield from groups.blocks(start)
 
 
 class _RowGroups:
     """The row groups of one file."""
 
-    def __init__(self, file: Input, options: ParquetOptions, parquet: pq.ParquetFile, size: int) -> None:
+    def __init__(self, file: Input, options: ParquetOptions, body: BinaryIO, size: int) -> None:
         self._path = file.path
         self._limits = file.limits
-        self._parquet = parquet
+        self._body = body
         self._bytes = size
+        self._parquet = parquet = self._opened()
         written = parquet.schema_arrow
         self._columns = chosen(file.path, written, None, file.limits)
         wanted = list(options.columns or self._columns)
         self._tops = list(dict.fromkeys(_top(file.path, name, written, self._columns) for name in wanted))
         # Arrow chooses by name, which does not tell columns with the same name apart.
         self._read = wanted if options.columns and list(self._columns) == written.names else None
-        self._plain: Plain | None = None
+        names = set(wanted if self._read else written.names)
+        self._texts = [field.name for field in written if field.name in names and _is_text(field.type)]
+        self._dictionaries = self._opened(self._texts) if self._texts else None
+        """Reads columns of texts as dictionaries, which are small where the texts would not be."""
+        self._plains: dict[bool, Plain] = {}
         metadata = parquet.metadata
         claimed = sum(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         if claimed != metadata.num_rows:
@@ -101,7 +100,10 @@ class _RowGroups:
             skip = 0
 
     def _open(self, part: int, place: str) -> tuple[int, Iterator[pa.RecordBatch]]:
-        """Return how many rows a row group should have, and its rows."""
+        """Return how many rows a row group should have, and its rows.
+
+        Few bytes can say that a large text stands in very many rows; these are decoded some at a time.
+        """
         # Not group.column(...): on some broken footers it ends the process.
         group = self._parquet.metadata.row_group(part)
         size = group.total_byte_size
@@ -111,15 +113,47 @@ class _RowGroups:
                 f"at most {self._limits.expansion} times as many are read"
             )
         step = rows_per_block(group.total_byte_size, group.num_rows)
-        return group.num_rows, self._parquet.iter_batches(
+        reader = self._parquet
+        if self._dictionaries and self._largest(part) * step > MOST_DECODED_BYTES:
+            reader = self._dictionaries
+        return group.num_rows, reader.iter_batches(
             batch_size=step, row_groups=[part], columns=self._read, use_threads=False
         )
 
+    def _opened(self, dictionaries: list[str] | None = None) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            self._body,
+            read_dictionary=dictionaries,
+            buffer_size=BUFFER_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            thrift_string_size_limit=self._limits.whole_bytes,
+            thrift_container_size_limit=self._limits.columns * 100,
+        )
+
+    def _largest(self, part: int) -> int:
+        """Return how large a row of texts can be by the dictionaries of a row group; they come with its first row."""
+        assert self._dictionaries
+        rows = self._dictionaries.iter_batches(
+            batch_size=1, row_groups=[part], columns=self._texts, use_threads=False
+        )
+        return sum(
+            largest(column.dictionary)
+            for column in next(rows, pa.RecordBatch.from_pylist([])).columns
+            if pa.types.is_dictionary(column.type)
+        )
+
     def _decoded(self, batch: pa.RecordBatch, first: int) -> Iterator[tuple[int, pa.Table]]:
-        if self._plain is None:
+        has_dictionaries = any(pa.types.is_dictionary(field.type) for field in batch.schema)
+        plain = self._plains.get(has_dictionaries)
+        if plain is None:
             names = batch.schema.names if self._read else list(self._columns)
-            self._plain = Plain(self._path, batch.schema, names, self._limits)
-        return self._plain.blocks(batch, first)
+            plain = self._plains[has_dictionaries] = Plain(self._path, batch.schema, names, self._limits)
+        return plain.blocks(batch, first)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_binary(type_))
 
 
 def _top(path: str, name: str, schema: pa.Schema, columns: dict[str, int]) -> str:

@@ -200,9 +200,9 @@ def _decoded_bytes(array: pa.Array) -> int:
         return 0
     type_ = array.type
     if pa.types.is_dictionary(type_):
-        return len(array) * _largest(array.dictionary)
+        return len(array) * largest(array.dictionary)
     if pa.types.is_run_end_encoded(type_):
-        return len(array) * _largest(array.values)
+        return len(array) * largest(array.values)
     if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
         return int(pc.sum(pc.binary_length(array.cast(plain_type(type_)))).as_py() or 0)
     if type_.num_fields and not isinstance(type_, pa.BaseExtensionType):
@@ -212,7 +212,7 @@ def _decoded_bytes(array: pa.Array) -> int:
     return int(array.nbytes)
 
 
-def _largest(values: pa.Array) -> int:
+def largest(values: pa.Array) -> int:
     """Return the size of the largest of some values."""
     if len(values) == 0:
         return 0

@@ -15,7 +15,7 @@ from actors.sources.pattern import ANY_DEPTH, Filter, Pattern, States
 from rota.errors import NotFoundError, TooLargeError
 from rota.options import Selection
 
-MAX_FILES = 100_000
+MAX_FILES = 10_000
 MAX_DIRECTORIES = 100_000
 MAX_DEPTH = 64
 HOST = re.compile(r"https?://[^/]*", re.IGNORECASE)

@@ -181,7 +181,8 @@ def test_whole_columns_are_what_one_row_after_the_other_is(  # noqa: PLR0917 - o
     body = bytearray(b"".join(pieces))
     for place, byte in bytes_:
         body[place % len(body)] = byte
-    body = (bytes([0x90 | len(pieces)]) if is_array else b"") + body
+    if is_array:
+        body.insert(0, 0x90 | len(pieces))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(messagepack, "FIRST_ROWS", 3)
         patch.setattr(messagepack, "BLOCK_ROWS", size)
