@@ -90,8 +90,9 @@ def _ods(path: Path, table: pa.Table, times: int) -> None:
         )
         archive.writestr(
             "content.xml",
-            f'<office:document-content {names} office:version="1.3"><office:body><office:spreadsheet><table:table table:name="orders">'
-            f"{rows[0]}{''.join(rows[1:]) * times}</table:table></office:spreadsheet></office:body></office:document-content>",
+            f'<office:document-content {names} office:version="1.3"><office:body><office:spreadsheet>'
+            f'<table:table table:name="orders">{rows[0]}{"".join(rows[1:]) * times}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
         )
 
 

@@ -162,7 +162,9 @@ def _to_duration(value: Any) -> timedelta:
 
 def _to_float(value: Any) -> float:
     if type(value) is Decimal:
-        return float(value)
+        number = float(value)
+        if math.isinf(number) == value.is_infinite():
+            return number
     raise ValueError
 
 

@@ -175,7 +175,8 @@ class Columns:
             return ""
         if self._named_types.get(name) == "string":
             return ADVICE.format("the column", "json")
-        if not is_whole or isinstance(value, dict | list | tuple) or pa.types.is_nested(misfit.type):
+        nested = pa.types.is_nested(misfit.type) or pa.types.is_nested(self._types.get(name, misfit.type))
+        if not is_whole or nested or isinstance(value, dict | list | tuple):
             return ADVICE.format("the column" if is_whole else f"column {name}", "json")
         if pa.types.is_integer(misfit.type) and isinstance(value, float):
             return ADVICE.format("the column", "float64")

@@ -68,7 +68,7 @@ def test_a_connection_does_not_show_its_secrets() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('[lake]\nkind = "ftp"\nsecret = "hush"\n', "Invalid enum value 'ftp'"),
+        ('[lake]\nkind = "ftp"\nsecret = "hush"\n', "[lake] kind is 'ftp', not one of http, s3, sftp, webdav"),
         ('[lake]\nkind = "s3"\nsecrte = "hush"\n', "unknown field `secrte`"),
         ('[lake]\nkind = "s3"\nsecret = ["hush"]\n', "Expected `str | null`, got `array`"),
         ('["the lake"]\nkind = "s3"\nsecret = "hush"\n', "matching regex"),

@@ -190,3 +190,21 @@ def test_whatever_the_values_are_the_same_schema_gives_the_same_rows_again(rows:
     assert [fault.row for fault in same] == [fault.row for fault in faults]
     first.validate(full=True)
     assert first.num_rows + len(faults) == len(rows)
+
+
+def test_a_decimal_beyond_the_floats_is_no_infinity() -> None:
+    columns = Columns("f", column_types={"x": "float64"})
+
+    table, faults = columns.table([{"x": Decimal(1)}, {"x": Decimal("1E400")}], lambda n: Place(f"row {n}"), 0)
+
+    assert table.to_pylist() == [{"x": 1.0}]
+    assert "1E+400 is no float64" in faults[0].message
+
+
+def test_a_misfit_in_a_list_is_told_that_json_takes_it() -> None:
+    columns = Columns("f")
+    columns.table([{"x": [1]}], lambda n: Place(f"row {n}"), 0)
+
+    _, faults = columns.table([{"x": ["a"]}], lambda n: Place(f"row {n}"), 1)
+
+    assert "json" in faults[0].message
