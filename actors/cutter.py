@@ -9,7 +9,7 @@ from msgspec import Struct
 from actors.formats.block import Block
 from actors.formats.plain import has_dictionaries
 from events.batch import FileFault, Position
-from rota.errors import TooLargeError
+from rota.errors import RotaError, TooLargeError
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 JOBS_PER_CUT = 200
@@ -42,17 +42,23 @@ class Cut(Struct):
     """How many bad rows of the file stand before the first of `bad`."""
 
 
+class MissingRowsError(RotaError):
+    """A file ends before the rows that are in jobs already."""
+
+
 def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> Iterator[Cut]:
     """Cut what follows after `rows` rows, which are in `jobs` jobs already; blocks before that are passed over.
 
     The same file gives the same jobs wherever reading began, since every job but the last has `rows_per_job` rows.
     """
     carry: pa.Table | None = None
+    before, reached = rows, 0
     schema = pa.schema([])
     position = Position()
     slices: list[Slice] = []
     for block in blocks:
         table = block.table
+        reached = block.start.row + table.num_rows
         schema = table.schema
         if carry is None:
             position = block.start
@@ -76,6 +82,8 @@ def cut(blocks: Iterable[Block], rows_per_job: int, *, rows: int, jobs: int) -> 
         if slices or block.bad:
             yield Cut(slices, schema, block.bad, block.start.bad)
             slices = []
+    if reached < before:
+        raise MissingRowsError(f"{before} rows are in jobs, and it has {reached}")
     if carry is not None:
         yield Cut([_slice(carry, _head(carry.schema), jobs, rows, position)], schema)
 

@@ -12,9 +12,10 @@ from contextlib import aclosing
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import replace
 
 from actors.ahead import ahead
-from actors.cutter import Cut, Slice, cut
+from actors.cutter import Cut, MissingRowsError, Slice, cut
 from actors.flight import Flight
 from actors.formats.block import BadRowError
 from actors.formats.detect import detect
@@ -51,7 +52,9 @@ BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
 MESSAGE_BYTES = 1024 * 1024
 """About the size of the messages that schedule jobs or tell of bad rows."""
-MAX_FAULTS_A_MESSAGE = 1000
+MAX_FAULTS_A_MESSAGE = 500
+MAX_MESSAGE_CHARACTERS = 2000
+MAX_TEXT_CHARACTERS = 500
 
 log = logging.getLogger("rota.reader")
 
@@ -84,7 +87,10 @@ class FileReader:
         except BadRowError as error:
             fault = error.fault
         except (SourceError, NotFoundError, TooLargeError) as error:
-            fault = FileFault(str(error))
+            message = str(error)
+            fault = FileFault(message if progress.path in message else f"{progress.path}: {message}")
+        except MissingRowsError as error:
+            fault = FileFault(f"{progress.path} was changed: {error}")
         except Exception as error:
             log.exception("batch %s: reading %s failed", self._batch, progress.path)
             fault = FileFault(f"{progress.path} cannot be read: {type(error).__name__}")
@@ -95,7 +101,7 @@ class FileReader:
             FailFile(
                 id=self._batch,
                 file_index=index,
-                fault=fault,
+                fault=clipped(fault),
                 rows=reading.rows,
                 jobs=reading.jobs,
                 bad=reading.bad,
@@ -129,6 +135,7 @@ class FileReader:
                     progress.format,
                     progress.compression,
                 ):
+                    self._check_countable(progress)
                     reading.begin_again()
             await self._cut(reading, Input(file, compression), format_, self._options(format_))
             await asyncio.to_thread(file.check_unchanged)
@@ -143,6 +150,15 @@ class FileReader:
                 bad=reading.bad,
             )
         )
+
+    def _check_countable(self, progress: FileState) -> None:
+        """Raise SourceError if rows of another version of the file cannot be told from those that are in jobs."""
+        left_out = progress.bad or progress.position.bad or progress.quarantined
+        if progress.rows and left_out:
+            raise SourceError(
+                f"{progress.path} was changed, and bad rows of it were left out: its rows would be counted anew. "
+                "Open another batch"
+            )
 
     def _options(self, format_: str) -> Options:
         given = self._details.options if self._details.format else self._details.options.get(format_, {})
@@ -178,7 +194,8 @@ class FileReader:
             return
         before = one.bad_before
         while faults:
-            some, faults = faults[:MAX_FAULTS_A_MESSAGE], faults[MAX_FAULTS_A_MESSAGE:]
+            some = [clipped(fault) for fault in faults[:MAX_FAULTS_A_MESSAGE]]
+            faults = faults[MAX_FAULTS_A_MESSAGE:]
             await self._send(
                 QuarantineRows(id=self._batch, file_index=reading.index, bad_before=before, faults=tuple(some))
             )
@@ -190,6 +207,8 @@ class FileReader:
         while slices:
             together = min(await self._flight.room(), self._jobs_a_message(path))
             some, slices = slices[:together], slices[together:]
+            for one in some:
+                self._check_size(path, one)
             jobs = [self._job(index, path, one) for one in some]
             bodies = [
                 (job.details.rows.payload.subject, one.body)
@@ -216,6 +235,14 @@ class FileReader:
 
     async def _send(self, *commands: AnyCommand) -> None:
         await self._send_all(commands)
+
+    def _check_size(self, path: str, one: Slice) -> None:
+        limit = self._payloads.max_bytes
+        if one.body.size > limit:
+            last = one.first_row + one.count
+            what = f"rows {one.first_row + 1} to {last}" if one.count > 1 else f"row {last}"
+            advice = "; make rows_per_job smaller" if one.count > 1 else ""
+            raise TooLargeError(f"{path}, {what}: {one.body.size} bytes for one job; the limit is {limit}{advice}")
 
     def _jobs_a_message(self, path: str) -> int:
         """Return how many jobs are sent together: they share a message, and each has the batch's params in it."""
@@ -265,6 +292,20 @@ def _detected(file: SourceFile, details: BatchDetails) -> tuple[str, Compression
         format=details.format,
         compression=file.compression or details.compression,
     )
+
+
+def clipped(fault: FileFault) -> FileFault:
+    """Return a fault that is not too long for an event, whatever stands in the file."""
+    return replace(
+        fault,
+        message=_clip(fault.message, MAX_MESSAGE_CHARACTERS),
+        column=fault.column and _clip(fault.column, MAX_TEXT_CHARACTERS),
+        text=fault.text and _clip(fault.text, MAX_TEXT_CHARACTERS),
+    )
+
+
+def _clip(text: str, size: int) -> str:
+    return text if len(text) <= size else f"{text[: size - 1]}…"
 
 
 class _Reading:

@@ -36,7 +36,7 @@ async def read_one_file(
         return
     begun, after = state.files[index], sequence
     flight = Flight(max_jobs, begun.jobs, {index: begun.jobs})
-    if begun.found:
+    if begun.found or begun.jobs:
         # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
         after = await until_available(lambda: log.sequence_on(opened_subject(batch)))
 

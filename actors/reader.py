@@ -44,7 +44,8 @@ from rota.jetstream import Connection, until_available
 from rota.protocol import ENDED_BATCH, BatchStatus
 
 TELL_SECONDS = 0.5
-PATHS_A_MESSAGE = 1000
+PATHS_A_MESSAGE = 200
+"""Paths may be of 4,096 characters."""
 
 log = logging.getLogger("rota.reader")
 

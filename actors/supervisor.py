@@ -129,14 +129,14 @@ class Supervisor:
                 if offer is None:
                     return
                 file_index, max_jobs, wanted = offer
-                running.add(asyncio.create_task(self._keep_other(batch, file_index, max_jobs)))
+                running.add(asyncio.create_task(self._keep_other(batch, lead, file_index, max_jobs)))
         finally:
             for task in running:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
 
-    async def _keep_other(self, batch: str, file_index: int, max_jobs: int) -> None:
+    async def _keep_other(self, batch: str, lead: Actor, file_index: int, max_jobs: int) -> None:
         """Have one file read, with as many readers as that takes."""
         self._others += 1
         try:
@@ -152,6 +152,9 @@ class Supervisor:
                     )
                     await self._give_up(batch, file_index)
                     return
+        except Exception:
+            log.exception("file %d of batch %s is left; the batch is led anew", file_index, batch)
+            lead.end()
         finally:
             self._others -= 1
 

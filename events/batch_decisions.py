@@ -43,7 +43,6 @@ from events.batch import (
 from rota.options import Compression
 from rota.protocol import ENDED_BATCH, BatchStatus
 
-
 FILE_BYTES = 300
 """About what a file takes in the state."""
 

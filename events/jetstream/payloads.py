@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from events.jetstream.bus import HEADROOM_BYTES
 from events.jetstream.topology import PAYLOADS, RESULTS
 from rota.errors import NotFoundError, RotaError
 from rota.jetstream import Connection, Message
@@ -18,6 +19,11 @@ class Payloads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest body that the server takes."""
+        return self._connection.client.max_payload - HEADROOM_BYTES
 
     async def put(self, bodies: Sequence[tuple[str, Any]]) -> None:
         """Store rows by subject; one that is there already is replaced.

@@ -17,7 +17,7 @@ SHARES = {"leader": 0.1, "nats-server": 0.1, "reader": 1.0, "shard": 0.15}
 LEADING = "ReaderHost.run"
 READING = (LEADING, "ReaderHost.read")
 """What a process is called while it leads a batch, and while it reads a file of a batch that another leads."""
-MAX_HITS = 3
+MAX_HITS = 2
 """Times that a batch is hit: after more, a machine that is slow makes no progress between them."""
 
 

@@ -239,9 +239,7 @@ def _rows(body: pa.Buffer) -> list[dict[str, Any]]:
         return table.to_pylist()  # type: ignore[no-any-return] # pyarrow has no types
     except (ValueError, OverflowError, pa.ArrowException):
         columns = [map(_shown, column) for column in table.columns]
-        return [
-            dict(zip(table.column_names, row, strict=True)) for row in itertools.islice(zip(*columns), MOST_ROWS)
-        ]
+        return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _shown(value: pa.Scalar) -> object:

@@ -298,3 +298,79 @@ async def test_no_secret_of_a_connection_is_in_an_event_or_a_log_line(
     assert any(b"batch.failed" in body for body in bodies)
     assert not [body for body in bodies if b"hush" in body]
     assert "hush" not in caplog.text
+
+
+async def test_a_file_that_was_mended_after_rows_were_left_out_is_not_counted_anew(
+    write_side: WriteSide, site: Site
+) -> None:
+    site.files = {"a.csv": b'n,m\n1,x\n2\n3,x\n4,x\n5,"cut'}
+    batch = await opened(write_side, "a.csv", bad_rows="skip")
+
+    async with working(write_side, batch) as worker:
+        await read(write_side, site, batch)
+        site.files = {"a.csv": b"n,m\n1,x\n2,x\n3,x\n4,x\n5,cut\n"}
+        await write_side.send(RedriveBatch(id=batch))
+        await write_side.until(batch, "batch.redriven", "batch")
+        [*_, failed] = await read(write_side, site, batch)
+
+    assert isinstance(failed, BatchFailed)
+    assert "bad rows of it were left out" in failed.reason
+    assert worker.values == [1, 3]
+
+
+async def test_a_file_that_has_shrunk_below_its_jobs_fails(write_side: WriteSide, site: Site) -> None:
+    site.files = {"a.csv": BAD}
+    batch = await opened(write_side, "a.csv")
+
+    async with working(write_side, batch):
+        await read(write_side, site, batch)
+        site.files = {"a.csv": b"n,m\n0,x\n"}
+        await write_side.send(RedriveBatch(id=batch))
+        await write_side.until(batch, "batch.redriven", "batch")
+        [*_, failed] = await read(write_side, site, batch)
+
+    assert isinstance(failed, BatchFailed)
+    assert failed.reason == "a.csv was changed: 6 rows are in jobs, and it has 1"
+
+
+async def test_rows_that_no_message_holds_are_named_with_the_option_that_helps(
+    write_side: WriteSide, site: Site
+) -> None:
+    site.files = {"a.ndjson": b"".join(b'{"n": %d, "m": "%s"}\n' % (n, b"x" * 1_000_000) for n in range(12))}
+    batch = await opened(write_side, "a.ndjson", rows_per_job=12)
+
+    [*_, failed] = await read(write_side, site, batch)
+
+    assert isinstance(failed, BatchFailed)
+    assert "a.ndjson" in failed.reason
+    assert "rows_per_job" in failed.reason
+
+
+async def test_a_name_of_megabytes_is_an_error_that_an_event_holds(write_side: WriteSide, site: Site) -> None:
+    name = b"x" * 4_300_000
+    site.files = {"a.ndjson": b'{"%s": 1}\n{"%s": "a"}\n' % (name, name)}
+    batch = await opened(write_side, "a.ndjson")
+
+    [*_, failed] = await read(write_side, site, batch)
+
+    assert isinstance(failed, BatchFailed)
+    assert failed.reason.startswith("a.ndjson")
+    assert len(failed.reason) <= 2000
+
+
+async def test_another_reader_goes_on_with_more_jobs_than_it_may_have_in_flight(
+    write_side: WriteSide, site: Site
+) -> None:
+    site.files = {"a.csv": BAD, "b.csv": b"n,m\n"}
+    batch = await opened(write_side, "a.csv", "b.csv", max_readers=2, max_jobs_in_flight=4)
+    async with working(write_side, batch) as worker:
+        await read(write_side, site, batch)
+        await write_side.send(RedriveBatch(id=batch, bad_rows="skip"))
+        await write_side.until(batch, "batch.redriven", "batch")
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            await read_one_file(write_side.connection, site.sources, batch, 0, 2)
+        events = await read(write_side, site, batch)
+
+    assert worker.values == [*range(7), 9]
+    assert isinstance(events[-1], BatchCompleted)
