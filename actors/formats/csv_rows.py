@@ -185,7 +185,8 @@ class Rows:
 
     def lines(self, rows: Positions) -> Positions:
         """Return the lines of some rows, from 0."""
-        return np.searchsorted(self._line_ends, self.starts[rows])
+        lines: Positions = np.searchsorted(self._line_ends, self.starts[rows])
+        return lines
 
     def counts(self, scan: Scan) -> npt.NDArray[np.intp]:
         """Return how many values each row has."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped] # it ships no types
+import msgpack
 import nats
 import pytest
 import pytest_asyncio

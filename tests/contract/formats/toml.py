@@ -12,7 +12,10 @@ from tests.contract.formats.case import BadSample, Case
 
 
 def write(rows: Sequence[dict[str, Any]]) -> bytes:
-    tables = ("".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in row.items()) for row in rows)
+    tables = (
+        "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in row.items())
+        for row in rows
+    )
     return "".join(f"[[orders]]\n{table}\n" for table in tables).encode()
 
 
