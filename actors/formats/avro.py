@@ -18,6 +18,7 @@ from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.native import faults_of
 from events.batch import FileFault, Position
+from rota.errors import TooLargeError
 from rota.options import AvroOptions
 
 GROUP_BYTES = 4 * 1024 * 1024
@@ -65,6 +66,7 @@ class _Records:
         self._schema = pa.schema([(name, self._fields[name].type) for name in self._names])
         self._converts = {name: change for name in self._names if (change := self._fields[name].convert)}
         self._bare = bare
+        self._row_bytes = file.limits.row_bytes
         self._row, self._bad = start.row, start.bad
         self.limits = replace(file.limits, whole_bytes=file.limits.whole_bytes // (MANY if top.many else 1))
 
@@ -79,6 +81,12 @@ class _Records:
                 if group:
                     yield group
                 raise BadRowError(FileFault(f"{self._path}, byte {block.offset}: {message}"))
+            if len(block.payload) > self._row_bytes * block.count:
+                if group:
+                    yield group
+                raise TooLargeError(
+                    f"{self._path}, byte {block.offset}: a row is longer than {self._row_bytes} bytes"
+                )
             if group and (rows + block.count > GROUP_ROWS or size >= GROUP_BYTES):
                 yield group
                 group, rows, size = [], 0, 0

@@ -114,7 +114,7 @@ class _RowGroups:
             )
         step = rows_per_block(group.total_byte_size, group.num_rows)
         reader = self._parquet
-        if self._dictionaries and self._largest(part) * step > MOST_DECODED_BYTES:
+        if self._dictionaries is not None and self._largest(part) * step > MOST_DECODED_BYTES:
             reader = self._dictionaries
         return group.num_rows, reader.iter_batches(
             batch_size=step, row_groups=[part], columns=self._read, use_threads=False
@@ -132,8 +132,9 @@ class _RowGroups:
         )
 
     def _largest(self, part: int) -> int:
-        """Return how large a row of texts can be by the dictionaries of a row group; they come with its first row."""
-        assert self._dictionaries
+        """Return how large the texts of a row can be, by a row group's dictionaries, which come with its first row."""
+        if self._dictionaries is None:
+            return 0
         rows = self._dictionaries.iter_batches(
             batch_size=1, row_groups=[part], columns=self._texts, use_threads=False
         )

@@ -17,6 +17,10 @@ from rota.options import TomlOptions
 
 BLOCK_ROWS = 16_384
 
+SMALL_CHARACTERS = 64 * 1024
+"""Of a document in which no key is so long that tomllib, which needs the square of its length, is slow."""
+KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+
 _PLACE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -42,7 +46,9 @@ def _places(words: str, first: int) -> Callable[[int], Place]:
 
 def _document(file: Input) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.whole(file.limits.toml_bytes).decode("utf-8-sig"))
+        text = file.whole(file.limits.toml_bytes).decode("utf-8-sig")
+        _check_keys(file, text)
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         shown = repr(error.object[error.start : error.end])[1:]
@@ -60,6 +66,15 @@ def _document(file: Input) -> dict[str, Any]:
         raise BadRowError(
             FileFault(f"{file.path}{where}: the TOML is broken: {reason}", line=line_number, row=0)
         ) from error
+
+
+def _check_keys(file: Input, text: str) -> None:
+    if len(text) <= SMALL_CHARACTERS:
+        return
+    depth = file.limits.depth
+    if found := re.search(rf"(?m)(?:^|[\[{{,])[ \t]*+(?:{KEY_PART}){{{depth}}}", text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise TooLargeError(f"{file.path}, line {line}: a key has more than {depth} parts (limit depth)")
 
 
 def _tables(path: str, document: dict[str, Any], wanted: str | None) -> tuple[list[dict[str, Any]], str]:
