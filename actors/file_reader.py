@@ -89,6 +89,8 @@ class FileReader:
         except (SourceError, NotFoundError, TooLargeError) as error:
             message = str(error)
             fault = FileFault(message if progress.path in message else f"{progress.path}: {message}")
+        except MemoryError:
+            fault = FileFault(f"{progress.path} takes more memory than ROTA_READER_MEMORY_BYTES allows")
         except MissingRowsError as error:
             fault = FileFault(f"{progress.path} was changed: {error}")
         except Exception as error:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -53,6 +54,9 @@ class ReaderHost:
 
     def __init__(self, config: Config) -> None:
         logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
+        # The last defence against files that take more than the limits of their formats foresee.
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (config.reader_memory_bytes, most))
         # What a file needs is loaded before the first batch has to wait for it.
         import s3fs  # noqa: F401, PLC0415
 

@@ -38,6 +38,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """Jobs, batches and so on that each shard keeps in memory, so that it need not load them from the log."""
     readers: Annotated[int, Meta(ge=1, le=1000)] = 16
     """Batches that are read, or wait for their jobs, at a time."""
+    reader_memory_bytes: Annotated[int, Meta(ge=1024**3)] = 4 * 1024**3
+    """Most memory that the process of a reader may have; a file that needs more is an error."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
     """Largest request body that the gateway takes."""
     max_streams: Annotated[int, Meta(ge=1)] = 500

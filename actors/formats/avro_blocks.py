@@ -16,6 +16,7 @@ from cramjam import snappy
 from msgspec import Struct
 
 from actors.formats.block import BadRowError
+from actors.formats.compression import XZ_MEMORY_BYTES
 from actors.formats.limits import Limits
 from actors.formats.native import faults_of
 from events.batch import FileFault
@@ -160,7 +161,7 @@ def _deflate(data: bytes, most: int) -> bytes | None:
 
 
 def _xz(data: bytes, most: int) -> bytes | None:
-    return _by(lzma.LZMADecompressor(memlimit=most * 2), data, most)
+    return _by(lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES), data, most)
 
 
 def _by(decompressor: Any, data: bytes, most: int, trailing: int = 0) -> bytes | None:

@@ -132,7 +132,7 @@ class _RowGroups:
         )
 
     def _largest(self, part: int) -> int:
-        """Return how large the texts of a row can be, by a row group's dictionaries, which come with its first row."""
+        """Return how large the texts of a row can be, by the dictionaries that come with a group's first row."""
         if self._dictionaries is None:
             return 0
         rows = self._dictionaries.iter_batches(

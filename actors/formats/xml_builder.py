@@ -11,7 +11,7 @@ from actors.formats.xml_shape import FlatRow
 from events.batch import FileFault
 from rota.errors import TooLargeError
 
-MAX_ELEMENTS = 1_000_000
+MAX_ELEMENTS = 500_000
 """Elements of one row."""
 MAX_NAMES = 100_000
 """Names of elements and attributes in one document."""
