@@ -42,6 +42,7 @@ from rota.errors import NotFoundError, RotaError, TooLargeError, UnavailableErro
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
 from rota.protocol import ENDED_BATCH, BatchStatus
+from rota.pull import delivery
 
 TELL_SECONDS = 0.5
 PATHS_A_MESSAGE = 200
@@ -80,7 +81,7 @@ class Reader:
 
     async def run(self) -> None:
         """Have the batch read, and follow it until it has ended."""
-        state = await self._state()
+        state, seen = await self._state()
         if state is None:
             return
         after = state.counted_until or await until_available(
@@ -93,15 +94,18 @@ class Reader:
         async with self._log.follow(subjects, after=after, headers_only=True) as follower:
             reading = asyncio.create_task(self._read(state), name=f"read {self._batch}")
             try:
-                completed = await self._follow(follower, state, reading)
+                completed = await self._follow(follower, state, seen, reading)
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
         if completed:
             await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
 
-    async def _follow(self, follower: Follower, state: BatchState, reading: asyncio.Task[None]) -> bool:
-        """Count the jobs that end, until the batch and all its jobs have ended; say whether it is completed."""
+    async def _follow(self, follower: Follower, state: BatchState, seen: int, reading: asyncio.Task[None]) -> bool:
+        """Count the jobs that end, until the batch and all its jobs have ended; say whether it is completed.
+
+        `seen` is the sequence of the state: what happened to the batch before is in it.
+        """
         succeeded, failed = state.succeeded, state.failed
         status = state.status
         counted, counted_at = succeeded + failed, time.monotonic()
@@ -118,6 +122,8 @@ class Reader:
             for message in await follower.take(timeout=TELL_SECONDS):
                 _, _, kind, id_, name, *_ = message.subject.split(".")
                 if kind == "batch":
+                    if delivery(message).sequence <= seen:
+                        continue
                     if name == "redriven" and status == "failed":
                         return False  # another reader takes it from here
                     if name in ("sealed", "failed", "completed"):
@@ -149,13 +155,11 @@ class Reader:
                 # What is left because of this goes at the end of the batch.
                 await self._payloads.remove(rows_block_filter(self._batch, *block))
 
-    async def _state(self) -> BatchState | None:
-        state: BatchState | None
-        state, _ = await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
-        return state
+    async def _state(self) -> tuple[BatchState | None, int]:
+        return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
 
     async def _look_for_end(self) -> BatchStatus:
-        state = await self._state()
+        state, _ = await self._state()
         if state is None:
             raise RotaError(f"The events of the batch {self._batch} are gone")
         self._see_end(state)

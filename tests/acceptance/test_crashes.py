@@ -84,17 +84,17 @@ async def test_a_worker_is_killed(run: Run) -> None:
 
 
 async def test_a_shard_is_killed(run: Run) -> None:
-    await kill_actor(run, "ShardHost")
-    await kill_actor(run, "ShardHost")
+    await kill_actors(run, "ShardHost")
+    await kill_actors(run, "ShardHost")
     # What it had in hand goes to the next one at once, not when its time to acknowledge is over.
     async with asyncio.timeout(20):
         await assert_each_job_ran_once(run)
 
 
 async def test_the_reader_of_the_batch_is_killed(run: Run) -> None:
-    await kill_actor(run, "ReaderHost.run")
+    await kill_actors(run, "ReaderHost")
     await run.until_done(100)
-    await kill_actor(run, "ReaderHost.run")
+    await kill_actors(run, "ReaderHost")
     await assert_each_job_ran_once(run)
 
 
@@ -153,12 +153,13 @@ async def test_no_job_that_was_accepted_is_lost(system: System, client: rota.Cli
     await assert_log_and_views_agree(system.stack.nats_url, system.stack.home / "views.sqlite")
 
 
-async def kill_actor(run: Run, role: str) -> None:
-    """Kill an actor's process, and wait until there is another."""
-    [pid] = await pids(run, role, lambda found: len(found) == 1)
-    os.kill(pid, signal.SIGKILL)
+async def kill_actors(run: Run, role: str) -> None:
+    """Kill all actors of a role, also those that wait for work, and wait until there is another."""
+    killed = await pids(run, role, bool)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
     assert await run.in_the_middle()
-    await pids(run, role, lambda found: bool(found) and pid not in found)
+    await pids(run, role, lambda found: bool(set(found) - set(killed)))
 
 
 async def pids(run: Run, role: str, holds: Callable[[list[int]], bool]) -> list[int]:
