@@ -102,7 +102,7 @@ async def test_a_failed_command_says_where_it_failed(rota: Rota, write_side: Wri
         3,
         "IndexError: tuple index out of range",
     )
-    assert "events/batch.py" in letter["traceback"]
+    assert "events/batch_decisions.py" in letter["traceback"]
 
 
 async def test_a_message_that_cannot_be_read_is_shown_as_it_came(rota: Rota, write_side: WriteSide) -> None:

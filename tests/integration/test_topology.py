@@ -47,7 +47,8 @@ async def test_what_is_missing_is_made(fresh: Connection) -> None:
     assert await names(fresh) == set(STREAMS)
     for stream, config in CONSUMERS:
         found = await fresh.call(f"CONSUMER.INFO.{stream}.{config['durable_name']}")
-        assert found["config"]["filter_subject"] == config["filter_subject"]
+        for name in {"filter_subject", "filter_subjects"} & config.keys():
+        assert found["config"][name] == config[name]
 
 
 async def test_what_is_there_is_checked_and_kept(fresh: Connection) -> None:
