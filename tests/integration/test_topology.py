@@ -48,7 +48,7 @@ async def test_what_is_missing_is_made(fresh: Connection) -> None:
     for stream, config in CONSUMERS:
         found = await fresh.call(f"CONSUMER.INFO.{stream}.{config['durable_name']}")
         for name in {"filter_subject", "filter_subjects"} & config.keys():
-        assert found["config"][name] == config[name]
+            assert found["config"][name] == config[name]
 
 
 async def test_what_is_there_is_checked_and_kept(fresh: Connection) -> None:
