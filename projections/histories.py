@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from events.base import Kind
+from events.batch import BatchRedriven
 from events.catalog import AGGREGATES, KINDS, AnyEvent, encode
 from events.log import LogTrimmed
 from projections.prefix import Stored
@@ -19,6 +20,8 @@ MAX_OPEN = 50_000
 """Aggregates whose state is in memory; more go to a file, as all do that have ended."""
 
 ENDED = ENDED_JOB | ENDED_BATCH
+REDRIVABLE = ("batch", "failed")
+"""What goes on after its end if it is redriven."""
 
 SCHEMA = """
     CREATE TABLE histories (
@@ -47,11 +50,16 @@ class History(Struct):
     sequence: int = 0
     ended: bool = False
     state: Any = None
-    """None if it has ended, or if it cannot be known."""
+    """None if it has ended for good, or if it cannot be known."""
     gap: int | None = None
     """Sequence of the first event that is not the next one after the one before it."""
     after: int = 0
     """The version before the gap; 0 if the beginning is missing."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether most of its like get no more events."""
+        return self.ended or self.state is None
 
 
 class Histories:
@@ -80,7 +88,7 @@ class Histories:
         if len(self._open) > MAX_OPEN:
             self._put_away(list(self._open))
         else:
-            self._put_away([identity for identity in touched if self._open[identity].state is None])
+            self._put_away([identity for identity in touched if self._open[identity].at_rest])
 
     def finish(self, is_there: Callable[[Kind, str], bool]) -> Iterator[LogFault]:
         """Yield the gaps, but those of what is no longer there because it was removed."""
@@ -120,7 +128,7 @@ class Histories:
             if history.gap is None:
                 history.gap, history.after = one.sequence, history.version
             history.state = None
-        elif history.ended:
+        elif history.ended and not (isinstance(event, BatchRedriven) and history.state is not None):
             yield LogFault(one.sequence, f"{kind} {id_}: version {version} comes after its end")
         elif version == 1 or history.state is not None:
             try:
@@ -128,8 +136,9 @@ class Histories:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
                 history.state = None
                 yield LogFault(one.sequence, f"{kind} {id_}: version {version} leads to no state: {error!r}")
-            history.ended = getattr(history.state, "status", None) in ENDED
-            if history.ended:
+            status = getattr(history.state, "status", None)
+            history.ended = status in ENDED
+            if history.ended and (kind, status) != REDRIVABLE:
                 history.state = None
         history.version, history.sequence = version, one.sequence
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from events.base import Event, Origin
-from events.batch import BatchCompleted, BatchDetails, BatchOpened, BatchSealed
+from events.batch import BatchCompleted, BatchDetails, BatchFailed, BatchOpened, BatchRedriven, BatchSealed
 from events.catalog import KINDS, encode
 from events.jetstream.log import Append, Log
 from events.jetstream.topology import prepare
@@ -144,4 +144,20 @@ def a_batch(id_: str) -> Sequence[Event]:
         BatchSealed(originator_version=2, rows=2, jobs=2, origin=mine, **facts),  # type: ignore[arg-type] # as above
         succeeded(two, batch=id_),
         BatchCompleted(originator_version=3, succeeded=2, failed=0, origin=mine, **facts),  # type: ignore[arg-type] # as above
+    ]
+
+
+def a_redriven_batch(id_: str) -> list[Event]:
+    """Return the events of a batch that failed, was redriven, and is completed, all without a job."""
+    details = BatchDetails(
+        spec="add", queue="sums", files=("a.csv",), rows_per_job=1, max_jobs_in_flight=10, params=EMPTY
+    )
+    facts = {"originator_id": id_, "at": NOON}
+    mine = origin(id_, f"{id_}.1", "reader")
+    return [
+        BatchOpened(originator_version=1, details=details, origin=origin(id_), **facts),  # type: ignore[arg-type] # facts of two types
+        BatchFailed(originator_version=2, reason="away", origin=mine, **facts),  # type: ignore[arg-type] # as above
+        BatchRedriven(originator_version=3, origin=origin(id_), **facts),  # type: ignore[arg-type] # as above
+        BatchSealed(originator_version=4, rows=0, jobs=0, origin=mine, **facts),  # type: ignore[arg-type] # as above
+        BatchCompleted(originator_version=5, succeeded=0, failed=0, origin=mine, **facts),  # type: ignore[arg-type] # as above
     ]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -27,7 +28,18 @@ from rota.errors import ConflictError, IncompatibleError, UnavailableError
 from rota.extension import Verdict
 from rota.jetstream import Connection
 from scripts.stack import ROOT
-from tests.integration.past import NOON, Past, Terminal, a_batch, failed, past_in, queued, started, succeeded
+from tests.integration.past import (
+    NOON,
+    Past,
+    Terminal,
+    a_batch,
+    a_redriven_batch,
+    failed,
+    past_in,
+    queued,
+    started,
+    succeeded,
+)
 
 
 @pytest_asyncio.fixture
@@ -136,6 +148,21 @@ async def test_gaps_and_repeats_and_afterthoughts_in_the_log_are_told(past: Past
         (8, "job over: version 3 comes after its end"),
         (2, "job gap: version 2 is missing"),
         (5, "job headless: the beginning is missing"),
+    ]
+
+
+async def test_a_batch_goes_on_after_its_failure_only_if_it_is_redriven(past: Past) -> None:
+    opened, failure, redriven, sealed, completed = a_redriven_batch("b")
+    await past.store(opened, failure, redriven, sealed, completed)
+    await past.fold()
+    assert faults(await verdict_on(past)) == []
+    await past.store(msgspec.structs.replace(redriven, originator_version=6))
+    opened, failure, redriven, sealed, completed = a_redriven_batch("not")
+    await past.store(opened, failure, msgspec.structs.replace(sealed, originator_version=3))
+    await past.fold()
+    assert faults(await verdict_on(past)) == [
+        (6, "batch b: version 6 comes after its end"),
+        (9, "batch not: version 3 comes after its end"),
     ]
 
 
