@@ -1,23 +1,17 @@
 """Reads one file of a batch in a process of its own, while the batch's reader is in another."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from actors.batch_log import BatchLog
 from actors.file_reader import FileReader
 from actors.flight import Flight
-from actors.reader import TELL_SECONDS, send_as_reader
-from events.batch_decisions import BatchState
-from events.catalog import AnyCommand
+from actors.reader import TELL_SECONDS
 from events.ids import place_in_batch
-from events.jetstream.bus import Bus
-from events.jetstream.log import Log
 from events.jetstream.payloads import Payloads
-from events.jetstream.repository import load_state
-from events.jetstream.snapshots import Snapshots
 from events.sources import Connection as SourceConnection
-from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
 from rota.follow import Follower
-from rota.jetstream import Connection, until_available
+from rota.jetstream import Connection
 from rota.pull import delivery
 
 
@@ -29,26 +23,20 @@ async def read_one_file(
     max_jobs: int,
 ) -> None:
     """Read a file to its end, unless the batch ends before; the batch's events say how far it was read already."""
-    log, bus = Log(connection), Bus(connection)
-    state: BatchState | None
-    state, sequence = await until_available(lambda: load_state(log, Snapshots(connection), "batch", batch))
+    log = BatchLog(connection, batch, caller="reader")
+    state, sequence = await log.state()
     if state is None or state.status != "reading" or state.files[index].finished:
         return
     begun, after = state.files[index], sequence
     flight = Flight(max_jobs, begun.jobs, {index: begun.jobs})
     if begun.found or begun.jobs:
         # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
-        after = await until_available(lambda: log.sequence_on(opened_subject(batch)))
-
-    async def send(commands: Sequence[AnyCommand]) -> None:
-        await send_as_reader(bus, batch, commands)
-
+        after = await log.opened_at()
     reader = FileReader(
-        batch, state.details, sources=sources, payloads=Payloads(connection), flight=flight, send=send
+        batch, state.details, sources=sources, payloads=Payloads(connection), flight=flight, send=log.send
     )
-    subjects = [ended_jobs_filter(batch), aggregate_filter("batch", batch)]
-    async with log.follow(subjects, after=after, headers_only=True) as follower:
-        reading = asyncio.create_task(reader.run(index, state.files[index]), name=f"read {batch} {index}")
+    async with log.follow(after) as follower:
+        reading = asyncio.create_task(reader.run(index, begun), name=f"read {batch} {index}")
         ended = asyncio.create_task(_follow(follower, batch, index, flight, sequence), name=f"follow {batch}")
         try:
             await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
+from actors.batch_log import BatchLog
 from actors.file_reader import FileReader, configured
 from actors.flight import Flight
 from actors.offers import Offers
@@ -24,17 +25,10 @@ from events.batch import BatchDetails, CountJobs, FailBatch, ListFiles
 from events.batch_decisions import BatchState, FileState
 from events.catalog import AnyCommand
 from events.ids import place_in_batch
-from events.jetstream.bus import Bus
-from events.jetstream.log import Log
 from events.jetstream.payloads import Payloads
-from events.jetstream.repository import load_state
-from events.jetstream.snapshots import Snapshots
 from events.sources import Connection as SourceConnection
 from events.subjects import (
     ROWS_BLOCK,
-    aggregate_filter,
-    ended_jobs_filter,
-    opened_subject,
     rows_block_filter,
     rows_filter,
 )
@@ -66,9 +60,7 @@ class Reader:
         *,
         leads_only: bool = False,
     ) -> None:
-        self._bus = Bus(connection)
-        self._log = Log(connection)
-        self._snapshots = Snapshots(connection)
+        self._log = BatchLog(connection, batch, caller="reader")
         self._payloads = Payloads(connection)
         self._sources = sources
         self._batch = batch
@@ -81,17 +73,14 @@ class Reader:
 
     async def run(self) -> None:
         """Have the batch read, and follow it until it has ended."""
-        state, seen = await self._state()
+        state, seen = await self._log.state()
         if state is None:
             return
-        after = state.counted_until or await until_available(
-            lambda: self._log.sequence_on(opened_subject(self._batch))
-        )
+        after = state.counted_until or await self._log.opened_at()
         self._see_end(state)
         known = {index: file.jobs for index, file in enumerate(state.files)}
         self._flight = Flight(state.details.max_jobs_in_flight, state.jobs - state.jobs_ended, known)
-        subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
-        async with self._log.follow(subjects, after=after, headers_only=True) as follower:
+        async with self._log.follow(after) as follower:
             reading = asyncio.create_task(self._read(state), name=f"read {self._batch}")
             try:
                 completed = await self._follow(follower, state, seen, reading)
@@ -155,11 +144,8 @@ class Reader:
                 # What is left because of this goes at the end of the batch.
                 await self._payloads.remove(rows_block_filter(self._batch, *block))
 
-    async def _state(self) -> tuple[BatchState | None, int]:
-        return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
-
     async def _look_for_end(self) -> BatchStatus:
-        state, _ = await self._state()
+        state, _ = await self._log.state()
         if state is None:
             raise RotaError(f"The events of the batch {self._batch} are gone")
         self._see_end(state)
@@ -193,7 +179,7 @@ class Reader:
             sources=self._sources,
             payloads=self._payloads,
             flight=self._flight,
-            send=self._send_all,
+            send=self._log.send,
         )
         while (index := self._offers.take()) is not None:
             if not await reader.run(index, files[index]):
@@ -231,12 +217,4 @@ class Reader:
         return list(walk(file_system(source), root, details.files, details.selection))
 
     async def _send(self, *commands: AnyCommand) -> None:
-        await self._send_all(commands)
-
-    async def _send_all(self, commands: Sequence[AnyCommand]) -> None:
-        await send_as_reader(self._bus, self._batch, commands)
-
-
-async def send_as_reader(bus: Bus, batch: str, commands: Sequence[AnyCommand]) -> None:
-    """Send commands that follow from the opening of a batch, as soon as NATS is there."""
-    await until_available(lambda: bus.send(commands, caller="reader", causation_id=f"{batch}.1"))
+        await self._log.send(commands)

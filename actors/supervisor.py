@@ -5,19 +5,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from actors.batch_log import BatchLog
 from actors.deaths import MAX_DEATHS, Deaths
 from actors.hosts import ReaderHost, ShardHost
 from actors.system import Actor, ActorDiedError, ActorFailedError, System
 from events.batch import FailBatch, FailFile, FileFault
 from events.batch_decisions import BatchState
 from events.config import Config
-from events.jetstream.bus import Bus
-from events.jetstream.log import Log
-from events.jetstream.repository import load_state
-from events.jetstream.snapshots import Snapshots
 from events.jetstream.topology import EVENTS, READERS
-from rota.errors import UnavailableError
-from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg, until_available
+from rota.errors import RotaError, UnavailableError
+from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
 from rota.pull import Pull
 
 LEASE_SECONDS = 3.0
@@ -194,7 +191,7 @@ class Supervisor:
         state = await self._state(batch)
         if not state.listed:
             reason = f"Looking for the files has ended the process of the batch's reader {MAX_DEATHS} times"
-            await self._send(FailBatch(id=batch, reason=reason))
+            await self._log(batch).send([FailBatch(id=batch, reason=reason)])
             return
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         index = file_index if file_index is not None else next(iter(unfinished), None)
@@ -202,19 +199,17 @@ class Supervisor:
             file = state.files[index]
             what = "reading it" if file_index is not None else "leading its batch"
             fault = FileFault(f"{file.path}: {what} has ended the process of its reader {MAX_DEATHS} times")
-            await self._send(
-                FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
-            )
-
-    async def _send(self, command: FailBatch | FailFile) -> None:
-        bus = Bus(self._connection)
-        await until_available(lambda: bus.send([command], caller="supervisor", causation_id=f"{command.id}.1"))
+            fail = FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
+            await self._log(batch).send([fail])
 
     async def _state(self, batch: str) -> BatchState:
-        log, snapshots = Log(self._connection), Snapshots(self._connection)
-        state: BatchState
-        state, _ = await until_available(lambda: load_state(log, snapshots, "batch", batch))
+        state, _ = await self._log(batch).state()
+        if state is None:
+            raise RotaError(f"The events of the batch {batch} are gone")
         return state
+
+    def _log(self, batch: str) -> BatchLog:
+        return BatchLog(self._connection, batch, caller="supervisor")
 
     async def _keep_lease(self, message: Msg) -> None:
         while True:

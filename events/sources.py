@@ -1,5 +1,6 @@
 """The table of kinds of connections: the settings of each, and which module of the actors opens it."""
 
+import re
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
@@ -91,6 +92,16 @@ SOURCES: dict[str, Source] = {
     "sftp": Source("actors.sources.sftp", SftpConnection),
     "webdav": Source("actors.sources.webdav", WebdavConnection),
 }
+
+
+_STEP = re.compile(r"[/\\]|%2f|%5c", re.IGNORECASE)
+_DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTALL)
+"""What a server may take for the directory above: some leave out what follows a semicolon, or NUL."""
+
+
+def steps_up(path: str) -> bool:
+    """Say whether a path has `.` or `..` in it, however it is written: it could lead out of its root."""
+    return any(_DOTS.fullmatch(part) for part in _STEP.split(path))
 
 
 @cache

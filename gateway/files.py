@@ -7,14 +7,11 @@ import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from events.sources import Connection
+from events.sources import Connection, steps_up
 from gateway.problems import Faults, unknown
 from rota.protocol import BatchRequest
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTALL)
-"""What a server may take for the directory above: some leave out what follows a semicolon, or NUL."""
-STEP = re.compile(r"[/\\]|%2f|%5c", re.IGNORECASE)
 SECRETS = frozenset(
     {
         "access_token",
@@ -90,7 +87,7 @@ def _wrong_path(path: str, name: str, connection: Connection | None) -> str | No
             f"A file of the connection {name} is a path below its root, without {address[1]}:// and host; "
             "an http or https URL stands alone, without a connection"
         )
-    if any(DOTS.fullmatch(part) for part in STEP.split(path)):
+    if steps_up(path):
         return "A path below a connection has no '.' or '..' in it"
     if connection is not None and connection.kind == "http":
         return _secret(urlsplit(f"http://host/{path.lstrip('/')}"))

@@ -1,7 +1,7 @@
 """Rows that are Python values, into tables whose columns never change their type."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ from msgspec import Struct
 from actors.formats.block import BadRowError
 from actors.formats.casts import cast
 from actors.formats.inference import INT64_MIN, UINT64_MAX
+from actors.formats.input import Input
 from actors.formats.limits import Limits
 from actors.formats.rows import spread
 from actors.formats.types import SHOWN_CHARACTERS, arrow_type, name_of, shown, text_of
@@ -25,6 +26,18 @@ class Place(Struct, frozen=True):
 
     words: str
     line: int | None = None
+
+
+class ColumnOptions(Protocol):
+    """Options of the formats whose rows are Python values."""
+
+    @property
+    def column_types(self) -> dict[str, str]:
+        """Types by name."""
+
+    @property
+    def columns(self) -> list[str] | None:
+        """The columns to keep."""
 
 
 class Columns:
@@ -56,6 +69,17 @@ class Columns:
         self._types |= {field.name: field.type for field in schema or () if self._kept(field.name)}
         self._room = Room(limits or Limits(), path)
         self._room.take(sum(map(_fields, self._types.values())), 0)
+
+    @classmethod
+    def of(cls, file: Input, options: ColumnOptions, schema: pa.Schema | None) -> "Columns":
+        """Return the columns of a file that is read with these options."""
+        return cls(
+            file.path,
+            column_types=options.column_types,
+            columns=options.columns,
+            schema=schema,
+            limits=file.limits,
+        )
 
     @property
     def named(self) -> Container[str]:

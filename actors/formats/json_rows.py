@@ -57,7 +57,7 @@ class JsonRows:
     def __init__(self, file: Input, options: JsonOptions | NdjsonOptions, schema: pa.Schema | None) -> None:
         self._file = file
         self._options = options
-        self._columns = self._new_columns(schema)
+        self._columns = Columns.of(self._file, self._options, schema)
         self._known = schema is not None
         types = options.column_types.items()
         self._json = {name for name, type_ in types if type_ == "json"}
@@ -69,15 +69,6 @@ class JsonRows:
         found = self._mixed(texts, start) if table is None else Read(Block(start, table))
         self._known = self._known or found.block.table.num_rows > 0
         return found
-
-    def _new_columns(self, schema: pa.Schema | None) -> Columns:
-        return Columns(
-            self._file.path,
-            column_types=self._options.column_types,
-            columns=self._options.columns,
-            schema=schema,
-            limits=self._file.limits,
-        )
 
     def _uniform(self, texts: Texts, start: Position) -> pa.Table | None:
         """Return the rows if all have the columns that are known; what it returns `_mixed` would return, too."""
@@ -111,7 +102,7 @@ class JsonRows:
         """Return the columns of the first rows; None if these cannot stand for all."""
         if len(texts.starts) <= SAMPLE:
             return None
-        columns = self._new_columns(None)
+        columns = Columns.of(self._file, self._options, None)
         rows, places, _, _ = self._values(texts, SAMPLE)
         try:
             columns.table(rows, lambda index: texts.place(places[index]), start.row)

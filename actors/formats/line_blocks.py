@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from actors.formats.block import BadRowError, Block
-from actors.formats.columns import Columns, Place
+from actors.formats.columns import ColumnOptions, Columns, Place
 from actors.formats.input import Input
 from actors.formats.values import MAX_CELLS
 from events.batch import FileFault, Position
@@ -34,18 +34,6 @@ class Rows(Struct):
     """In place of `values`, where all rows have the same names and texts for values; None where there is none."""
     before: int = 0
     """Where the first begins."""
-
-
-class ColumnOptions(Protocol):
-    """Options of the formats whose rows become columns here."""
-
-    @property
-    def column_types(self) -> dict[str, str]:
-        """Types by name."""
-
-    @property
-    def columns(self) -> list[str] | None:
-        """The columns to keep."""
 
 
 class Form(Protocol):
@@ -90,13 +78,7 @@ class _Blocks:
     def __init__(
         self, file: Input, options: ColumnOptions, start: Position, schema: pa.Schema | None, form: Form
     ) -> None:
-        self._columns = Columns(
-            file.path,
-            column_types=options.column_types,
-            columns=options.columns,
-            schema=schema,
-            limits=file.limits,
-        )
+        self._columns = Columns.of(file, options, schema)
         self._path = file.path
         self._kept = None if options.columns is None else set(options.columns)
         self._schema = schema

@@ -47,13 +47,7 @@ def read(file: Input, options: MessagePackOptions, start: Position, schema: pa.S
 
     Its `part` is 0 for objects one after the other, else one more than the elements that the array still has.
     """
-    columns = Columns(
-        file.path,
-        column_types=options.column_types,
-        columns=options.columns,
-        schema=schema,
-        limits=file.limits,
-    )
+    columns = Columns.of(file, options, schema)
     with closing(file.chunks(start.offset)) as chunks:
         objects = _Objects(file, chunks, start)
         position = objects.start

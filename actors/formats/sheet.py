@@ -81,13 +81,7 @@ class _Tables:
     def __init__(self, file: Input, options: SheetOptions, schema: pa.Schema | None) -> None:
         self._path = file.path
         self._named = options.column_types
-        self._columns = Columns(
-            file.path,
-            column_types=options.column_types,
-            columns=options.columns,
-            schema=schema,
-            limits=file.limits,
-        )
+        self._columns = Columns.of(file, options, schema)
         self._wanted = set(options.columns) if options.columns else None
 
     def table(

@@ -27,9 +27,7 @@ _PLACE = re.compile(r"\(at line (\d+), column \d+\)")
 def read(file: Input, options: TomlOptions, start: Position, schema: pa.Schema | None = None) -> Iterator[Block]:
     """Yield the rows from a position on; the document is held in memory."""
     tables, words = _tables(file.path, _document(file), options.path)
-    columns = Columns(
-        file.path, column_types=options.column_types, columns=options.columns, schema=schema, limits=file.limits
-    )
+    columns = Columns.of(file, options, schema)
     row, bad = start.row, start.bad
     for first in range(row + bad, len(tables), BLOCK_ROWS):
         rows = tables[first : first + BLOCK_ROWS]

@@ -48,11 +48,6 @@ class Pattern:
         """Say whether something below can match."""
         return any(state < len(self._parts) for state in states)
 
-    @property
-    def is_deep(self) -> bool:
-        """Whether more than the names directly in the directory can match."""
-        return len(self._parts) != 1
-
     def matches(self, names: Sequence[str]) -> bool:
         """Say whether a path matches."""
         states = self.start

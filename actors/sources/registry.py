@@ -31,10 +31,7 @@ import re
 from fsspec import AbstractFileSystem
 
 from actors.sources.errors import SourceError
-from events.sources import Connection, HttpConnection, sources
-
-DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTALL)
-"""What a server may take for the directory above: some leave out what follows a semicolon, or NUL."""
+from events.sources import Connection, HttpConnection, sources, steps_up
 
 
 def file_system(connection: Connection | None) -> AbstractFileSystem:
@@ -50,7 +47,7 @@ def full_path(connection: Connection | None, path: str) -> str:
     """Return a file's path as its file system knows it; SourceError if it would leave the connection's root."""
     if connection is None or (connection.kind == "http" and not connection.root):
         return path
-    if any(DOTS.fullmatch(part) for part in re.split(r"[/\\]|%2f|%5c", path, flags=re.IGNORECASE)):
+    if steps_up(path):
         raise SourceError(
             f"{shown_path(connection, path)} has . or .. in it, which could lead out of its connection"
         )

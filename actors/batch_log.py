@@ -1,0 +1,42 @@
+"""A batch as its readers and their supervisor see it: its state in the log, and what they tell it."""
+
+from collections.abc import Sequence
+
+from events.batch_decisions import BatchState
+from events.catalog import AnyCommand
+from events.jetstream.bus import Bus
+from events.jetstream.log import Log
+from events.jetstream.repository import load_state
+from events.jetstream.snapshots import Snapshots
+from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
+from rota.follow import Follower
+from rota.jetstream import Connection, until_available
+
+
+class BatchLog:
+    """One batch in the log; `caller` is who tells it something. While NATS is away, all methods wait."""
+
+    def __init__(self, connection: Connection, batch: str, *, caller: str) -> None:
+        self._log = Log(connection)
+        self._snapshots = Snapshots(connection)
+        self._bus = Bus(connection)
+        self._batch = batch
+        self._caller = caller
+
+    async def state(self) -> tuple[BatchState | None, int]:
+        """Return the batch's state, and the log's sequence of its last event; None if there are no events."""
+        return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
+
+    async def opened_at(self) -> int:
+        """Return the log's sequence at which the batch was opened."""
+        return await until_available(lambda: self._log.sequence_on(opened_subject(self._batch)))
+
+    def follow(self, after: int) -> Follower:
+        """Follow the batch's own events and the ends of its jobs, without their bodies."""
+        subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
+        return self._log.follow(subjects, after=after, headers_only=True)
+
+    async def send(self, commands: Sequence[AnyCommand]) -> None:
+        """Send commands that follow from the opening of the batch."""
+        opened = f"{self._batch}.1"
+        await until_available(lambda: self._bus.send(commands, caller=self._caller, causation_id=opened))
