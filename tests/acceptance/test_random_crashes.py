@@ -13,6 +13,7 @@ import pytest
 
 import rota
 from events.jetstream.dead_letters import DeadLetters
+from events.jetstream.topology import COMMANDS
 from rota.jetstream import Connection
 from scripts.demo import until_known
 from scripts.stack import Stack, free_port
@@ -55,6 +56,7 @@ async def test_whatever_is_killed_and_when_each_accepted_command_is_carried_out_
         for worker in workers:
             resources.callback(worker.stop)
         accepted = await _crash(stack, Killer(stack, workers, chance), store, chance)
+        await _until_all_is_decided(stack.nats_url)
         await _until_all_has_ended(stack, accepted)
         assert await _dead_letters(stack.nats_url) == []
         await assert_carried_out_once(stack.nats_url, accepted)
@@ -86,6 +88,18 @@ async def _crash(stack: Stack, killer: Killer, store: Store, chance: random.Rand
         keeping.cancel()
         await asyncio.wait([keeping])
     return load.accepted
+
+
+async def _until_all_is_decided(nats_url: str) -> None:
+    """Wait for the commands whose partition's owner was killed just now: of their jobs no view knows yet."""
+    async with await Connection.open(nats_url, name="audit") as connection:
+
+        async def waiting() -> list[str]:
+            commands = {"subjects_filter": "rota.command.>"}
+            info = await connection.call(f"STREAM.INFO.{COMMANDS}", commands)
+            return list(info["state"].get("subjects", {}))
+
+        await until(waiting, lambda subjects: not subjects)
 
 
 async def _until_all_has_ended(stack: Stack, accepted: Accepted) -> None:

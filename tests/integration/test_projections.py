@@ -311,7 +311,9 @@ async def test_a_process_killed_while_it_folds_loses_and_doubles_nothing(place: 
     jobs = [f"j-{number}" for number in range(10_000)]
     for start in range(0, len(jobs), 500):
         some = jobs[start : start + 500]
-        await place.log.append([Append("job", id_, 0, [queued(id_), succeeded(id_)]) for id_ in some])
+        last = await place.log.append([Append("job", id_, 0, [queued(id_)]) for id_ in some])
+        ends = zip(some, last, strict=True)
+        await place.log.append([Append("job", id_, expected, [succeeded(id_)]) for id_, expected in ends])
 
     with closing(Tables.open(place.path)), closing(Views.open(place.path)) as views:
         async with place.projections() as process:
