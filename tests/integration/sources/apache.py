@@ -6,10 +6,9 @@ import hashlib
 import os
 import pwd
 from pathlib import Path
-from typing import Self
 
 from events.sources import WebdavConnection
-from scripts.stack import Service, free_port, port_in_use
+from tests.integration.sources.server import FolderServer
 
 APACHE = "/usr/sbin/apache2"
 MODULES = "/usr/lib/apache2/modules"
@@ -47,18 +46,16 @@ Redirect 302 /inside/ http://127.0.0.1:{elsewhere}/
 """
 
 
-class Apache:
+class Apache(FolderServer):
     """Apache over the folder `files`, with one user; `/inside/` leads to another port of this machine."""
 
     def __init__(self, folder: Path, elsewhere: int = 9) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._elsewhere = elsewhere
-        self.files = folder / "files"
-        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        self.files.mkdir(parents=True, exist_ok=True)
+    def prepare(self) -> list[str]:
+        """Write what the program reads, and return its command line."""
         digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
         (self._folder / "users").write_text(f"{USER}:{{SHA}}{digest}\n")
         modules = "".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so\n" for name in NAMES.split())
@@ -73,21 +70,7 @@ class Apache:
         config = self._folder / "apache.conf"
         facts = {"folder": self._folder, "port": self.port, "user": user, "elsewhere": self._elsewhere}
         config.write_text(modules + CONFIG.format(**facts))
-        command = [APACHE, "-f", str(config), "-DFOREGROUND"]
-        self.service = Service("apache", command, os.environ, self._folder / "apache.log", says_ready=False)
-        self.service.start()
-        self.service.wait(lambda: port_in_use("127.0.0.1", self.port))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.service.stop()
-
-    def put(self, name: str, body: bytes) -> str:
-        """Store a file; return its path below the connection."""
-        path = self.files / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-        return name
+        return [APACHE, "-f", str(config), "-DFOREGROUND"]
 
     def connection(self, password: str = PASSWORD) -> WebdavConnection:
         """Return a connection to its files."""

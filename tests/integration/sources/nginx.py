@@ -1,9 +1,8 @@
 """A real nginx over a folder: ranges, index pages, compression on the fly, redirects, passwords."""
 
 from pathlib import Path
-from typing import Self
 
-from scripts.stack import Service, free_port, port_in_use
+from tests.integration.sources.server import FolderServer
 
 NGINX = "/usr/sbin/nginx"
 USER, PASSWORD = "ann", "hush-hush"
@@ -37,27 +36,18 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(FolderServer):
     """nginx on a free port; `files` is what it serves."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = free_port()
-        self.files = folder / "files"
-        self.url = f"http://127.0.0.1:{self._port}"
+        super().__init__(folder)
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        self.files.mkdir()
+    def prepare(self) -> list[str]:
+        """Write what the program reads, and return its command line."""
         (self._folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
         configuration = self._folder / "nginx.conf"
         # Its workers are another user, who cannot read the folders of the tests.
         user = "user root;\n" if self._folder.owner() == "root" else ""
-        configuration.write_text(user + CONFIGURATION.format(folder=self._folder, port=self._port))
-        command = [NGINX, "-e", str(self._folder / "error.log"), "-c", str(configuration)]
-        self._service = Service("nginx", command, {}, self._folder / "nginx.log", says_ready=False)
-        self._service.start()
-        self._service.wait(lambda: port_in_use("127.0.0.1", self._port))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._service.stop()
+        configuration.write_text(user + CONFIGURATION.format(folder=self._folder, port=self.port))
+        return [NGINX, "-e", str(self._folder / "error.log"), "-c", str(configuration)]

@@ -1,30 +1,30 @@
 """`rclone serve` over a folder: HTTP, S3, SFTP or WebDAV, each with one user."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import asyncssh
 
 from events.sources import Connection, HttpConnection, S3Connection, SftpConnection, WebdavConnection
-from scripts.stack import Service, free_port, port_in_use, program
+from scripts.stack import program
+from tests.integration.sources.server import FolderServer
 
 USER = "reader"
 PASSWORD = "rclone-pass-phrase"
 BUCKET = "data"
 
 
-class Rclone:
+class Rclone(FolderServer):
     """One of rclone's servers; its files are those of the folder `files/data`."""
 
     def __init__(self, kind: str, folder: Path) -> None:
+        super().__init__(folder)
         self._kind = kind
-        self._folder = folder
-        self.files = folder / "files" / BUCKET
-        self.port = free_port()
+        self.files /= BUCKET
 
-    def __enter__(self) -> Self:
-        self.files.mkdir(parents=True, exist_ok=True)
+    def prepare(self) -> list[str]:
+        """Write what the program reads, and return its command line."""
         served = self.files.parent if self._kind == "s3" else self.files
         command = [program("rclone"), "serve", self._kind, "--addr", f"127.0.0.1:{self.port}", str(served)]
         command += (
@@ -36,25 +36,11 @@ class Rclone:
             key.write_private_key(self._folder / "host_key")
             self.host_key = key.export_public_key().decode().strip()
             command += ["--key", str(self._folder / "host_key")]
-        home = {"HOME": str(self._folder), "RCLONE_CONFIG": str(self._folder / "rclone.conf")}
-        self.service = Service("rclone", command, os.environ | home, self._folder / "rclone.log", says_ready=False)
-        self.start()
-        return self
+        return command
 
-    def start(self) -> None:
-        """Start it, again if it was ended."""
-        self.service.start()
-        self.service.wait(lambda: port_in_use("127.0.0.1", self.port))
-
-    def __exit__(self, *_: object) -> None:
-        self.service.stop()
-
-    def put(self, name: str, body: bytes) -> str:
-        """Store a file; return its path below the connection."""
-        path = self.files / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-        return name
+    def environment(self) -> Mapping[str, str]:
+        """Return an environment in which nobody's configuration is found."""
+        return os.environ | {"HOME": str(self._folder), "RCLONE_CONFIG": str(self._folder / "rclone.conf")}
 
     def connection(self, password: str = PASSWORD) -> Connection:
         """Return a connection to its files."""

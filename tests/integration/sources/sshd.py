@@ -4,10 +4,9 @@ import getpass
 import os
 import subprocess
 from pathlib import Path
-from typing import Self
 
 from events.sources import SftpConnection
-from scripts.stack import Service, free_port, port_in_use
+from tests.integration.sources.server import FolderServer
 
 SSHD = "/usr/sbin/sshd"
 PASSPHRASE = "open-sesame-passphrase"
@@ -27,16 +26,11 @@ LogLevel VERBOSE
 """
 
 
-class Sshd:
+class Sshd(FolderServer):
     """`sshd`; its files are those of the folder `files`, named by their absolute paths."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.files = folder / "files"
-        self.port = free_port()
-
-    def __enter__(self) -> Self:
-        self.files.mkdir(parents=True, exist_ok=True)
+    def prepare(self) -> list[str]:
+        """Write what the program reads, and return its command line."""
         for name, passphrase in (("host_key", ""), ("user_key", PASSPHRASE)):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(self._folder / name)]
             subprocess.run(command, check=True, timeout=20)
@@ -47,25 +41,7 @@ class Sshd:
         config.write_text(CONFIG.format(port=self.port, folder=self._folder))
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # sshd confines its unprivileged part there
-        command = [SSHD, "-D", "-e", "-f", str(config)]
-        self.service = Service("sshd", command, os.environ, self._folder / "sshd.log", says_ready=False)
-        self.start()
-        return self
-
-    def start(self) -> None:
-        """Start it, again if it was ended."""
-        self.service.start()
-        self.service.wait(lambda: port_in_use("127.0.0.1", self.port))
-
-    def __exit__(self, *_: object) -> None:
-        self.service.stop()
-
-    def put(self, name: str, body: bytes) -> str:
-        """Store a file; return its path below the connection."""
-        path = self.files / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-        return name
+        return [SSHD, "-D", "-e", "-f", str(config)]
 
     def connection(self, password: str = PASSPHRASE) -> SftpConnection:
         """Return a connection to its files; the password is that of the key."""
