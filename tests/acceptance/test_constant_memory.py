@@ -1,4 +1,4 @@
-"""Steady load, an hour's kinds of work in a minute and a half: no process takes more and more memory."""
+"""Steady load, an hour's kinds of work in a minute: no process takes more and more memory."""
 
 import asyncio
 import os
@@ -26,13 +26,15 @@ from tests.acceptance.load import CONNECTION, Load
 from tests.acceptance.memory import MB, Memory, Trend, table
 from tests.acceptance.system import until
 
-SECONDS = float(os.environ.get("ROTA_SOAK_SECONDS", "90"))
+SECONDS = float(os.environ.get("ROTA_SOAK_SECONDS", "60"))
 PAUSE_SECONDS = 0.05
 KEPT = timedelta(seconds=15)
 """How long events are kept after the end of a job, so that log and views have a size that lasts."""
 EVERY_SECONDS = 5.0
 """Between two removals of what is old, and between two replays of the log."""
 CACHED_AGGREGATES = 500
+GARBAGE_PERCENT = "20"
+"""Garbage that nats-server keeps, of what it uses: with Go's 100 its memory swings by 20 MB, which hides much."""
 
 MAY_GROW = 8 * MB
 MAY_GROW_SHARE = 0.05
@@ -46,7 +48,7 @@ async def test_memory_does_not_grow_under_steady_load(tmp_path: Path) -> None:
         folder.mkdir()
         store = resources.enter_context(Store(folder))
         (tmp_path / "connections.toml").write_text(store.connection(CONNECTION))
-        environment = {"ROTA_CACHED_AGGREGATES": str(CACHED_AGGREGATES)}
+        environment = {"ROTA_CACHED_AGGREGATES": str(CACHED_AGGREGATES), "GOGC": GARBAGE_PERCENT}
         stack = resources.enter_context(Stack(tmp_path, nats_port=0, port=free_port(), environment=environment))
         for worker in start_workers(2, stack.nats_url, tmp_path, stack.environment, module=kinds.__name__):
             resources.callback(worker.stop)
