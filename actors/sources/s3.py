@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +13,14 @@ from s3fs.utils import FileExpired
 
 from actors.sources.errors import ChangedError, SourceError
 from events.sources import S3Connection
+from rota.errors import TooLargeError
 
 TIMEOUT_SECONDS = 30
 """For connecting, and for silence."""
 CONNECTIONS = 64
 """File systems that are kept open."""
+MAX_ENTRIES = 200_000
+"""Objects and folders of one folder; what is known of all of them is in memory."""
 RETRIES = 2
 """Of one request; who reads a file tries again by itself."""
 
@@ -66,6 +70,16 @@ class Bucket(S3FileSystem):  # type: ignore[misc] # s3fs has no types
         """Return bucket and key; `?` is a letter of a key."""
         bucket, _, key = re.sub(r"^s3a?://", "", path).lstrip("/").partition("/")
         return bucket, key, None
+
+    async def _iterdir(self, bucket: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+        """Yield what is in a folder; TooLargeError as soon as that is too much."""
+        count = 0
+        async for info in super()._iterdir(bucket, **options):
+            count += 1
+            if count > MAX_ENTRIES:
+                folder = f"{bucket}/{options.get('prefix', '')}"
+                raise TooLargeError(f"{folder} has more than {MAX_ENTRIES} entries: select folders with fewer")
+            yield info
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> "S3Object":
         return S3Object(self, path, mode, fill_cache=False, **options)

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -28,8 +30,9 @@ class Seaweedfs:
         self._folder.mkdir(parents=True, exist_ok=True)
         credentials = [{"accessKey": KEY, "secretKey": SECRET}]
         identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
+        anybody = {"name": "anonymous", "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
         config = self._folder / "s3.json"
-        config.write_text(json.dumps({"identities": [identity]}))
+        config.write_text(json.dumps({"identities": [identity, anybody]}))
         ports = {name: _port_with_twin() for name in ("master", "volume", "filer")}
         command = [program("weed"), "-logtostderr=true", "server", f"-dir={self._folder}", "-ip=127.0.0.1"]
         command += [
@@ -62,26 +65,31 @@ class Seaweedfs:
 
     def put(self, name: str, body: bytes) -> str:
         """Store an object; return its path below the connection."""
-        self._files().pipe_file(f"{BUCKET}/{name}", body)
+        self.put_all({name: body})
         return name
+
+    def put_all(self, bodies: Mapping[str, bytes]) -> None:
+        """Store objects, several at once."""
+        self._files.pipe({f"{BUCKET}/{name}": body for name, body in bodies.items()})
 
     def connection(self, password: str = SECRET) -> S3Connection:
         """Return a connection to the bucket."""
         return S3Connection(endpoint=self.endpoint, key=KEY, secret=password, root=BUCKET)
 
+    @cached_property
     def _files(self) -> s3fs.S3FileSystem:
         return s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, skip_instance_cache=True)
 
     def _makes_bucket(self) -> bool:
         """Say whether it stores objects: its parts find each other one after the other."""
         try:
-            self._files().mkdir(BUCKET)
+            self._files.mkdir(BUCKET)
         except FileExistsError:
             pass
         except (BotoCoreError, OSError):
             return False
         try:
-            self._files().pipe_file(f"{BUCKET}/.ready", b"x")
+            self._files.pipe_file(f"{BUCKET}/.ready", b"x")
         except (BotoCoreError, OSError):
             return False
         return True

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,10 +13,14 @@ from msgspec.structs import replace
 
 from actors.sources.errors import SourceError
 from actors.sources.file import CHUNK_BYTES, SourceFile
+from actors.sources.s3 import file_system
+from actors.sources.walk import walk
 from events.sources import S3Connection
-from rota.errors import NotFoundError
+from rota.errors import NotFoundError, TooLargeError
+from rota.options import Selection
 from scripts.store import BUCKET, KEY, SECRET, Store
-from tests.integration.sources.reading import content, failure
+from tests.integration.sources.reading import HUSH, content, failure
+from tests.integration.sources.seaweedfs import Seaweedfs
 
 SMALL = b"id,name\n1,Ann\n2,Bob\n"
 LARGE = random.Random(1).randbytes(2 * CHUNK_BYTES + 12_345)
@@ -25,6 +29,12 @@ LARGE = random.Random(1).randbytes(2 * CHUNK_BYTES + 12_345)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with Store(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweedfs]:
+    with Seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as running:
         yield running
 
 
@@ -80,34 +90,122 @@ async def test_a_wrong_secret_is_an_error_that_does_not_show_it(store: Store) ->
     assert str(error).startswith("small.csv ")
 
 
-class WithoutRanges(BaseHTTPRequestHandler):
-    """Gives whole objects, whatever is asked for."""
+async def test_a_bucket_that_is_not_there_is_an_error(store: Store) -> None:
+    error = await failure(bucket(store, root="none"), "small.csv")
+
+    assert isinstance(error, NotFoundError)
+    assert str(error) == "small.csv is not there"
+
+
+async def test_a_folder_of_more_keys_than_one_answer_holds_is_listed_whole(seaweedfs: Seaweedfs) -> None:
+    names = [f"many/{number:04}.csv" for number in range(1_100)]
+    await asyncio.to_thread(seaweedfs.put_all, dict.fromkeys(names, SMALL))
+
+    assert await asyncio.to_thread(listed, seaweedfs.connection(), "many/") == names
+
+
+async def test_a_folder_of_too_many_keys_is_an_error_before_all_are_listed(
+    seaweedfs: Seaweedfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sources.s3.MAX_ENTRIES", 3)
+    await asyncio.to_thread(seaweedfs.put_all, {f"four/{number}.csv": SMALL for number in range(4)})
+
+    with pytest.raises(TooLargeError, match=r"^data/four/ has more than 3 entries: select folders with fewer$"):
+        await asyncio.to_thread(listed, seaweedfs.connection(), "four/")
+
+
+async def test_what_is_public_is_read_without_a_key(seaweedfs: Seaweedfs) -> None:
+    await asyncio.to_thread(seaweedfs.put, "open/small.csv", SMALL)
+    anybody = replace(seaweedfs.connection(), key=None, secret=None)
+
+    assert await asyncio.to_thread(content, anybody, "open/small.csv") == SMALL
+    assert await asyncio.to_thread(listed, anybody, "open/") == ["open/small.csv"]
+
+
+def listed(connection: S3Connection, entry: str) -> list[str]:
+    return list(walk(file_system(connection), connection.root, [entry], Selection()))
+
+
+class Fake(BaseHTTPRequestHandler):
+    """Has one object at every path, and remembers what it was asked with; `send` may be another's."""
 
     protocol_version = "HTTP/1.1"
+    asked: list[dict[str, str]]
 
     def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(LARGE)))
-        self.send_header("ETag", '"v1"')
-        self.end_headers()
+        self._head(200, len(LARGE))
 
     def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(LARGE)
+        self.asked.append(dict(self.headers))
+        first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+        self.send(int(first), min(int(last) + 1, len(LARGE)))
+
+    def send(self, start: int, stop: int) -> None:
+        self._head(206, stop - start, **{"Content-Range": f"bytes {start}-{stop - 1}/{len(LARGE)}"})
+        self.wfile.write(LARGE[start:stop])
+
+    def _head(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(length), "ETag": '"v1"', **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-async def test_a_server_that_gives_other_bytes_than_it_was_asked_for_is_an_error() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutRanges) as server:
+class WithoutRanges(Fake):
+    """Gives whole objects, whatever is asked for."""
+
+    def send(self, *_: int) -> None:
+        self._head(200, len(LARGE))
+        self.wfile.write(LARGE)
+
+
+class BreaksOff(Fake):
+    """Closes the connection in the middle of every first answer for the same bytes."""
+
+    def send(self, start: int, stop: int) -> None:
+        if [one["Range"] for one in self.asked].count(self.headers["Range"]) == 1:
+            self._head(206, stop - start, **{"Content-Range": f"bytes {start}-{stop - 1}/{len(LARGE)}"})
+            self.wfile.write(LARGE[start : start + (stop - start) // 2])
+            self.close_connection = True
+        else:
+            super().send(start, stop)
+
+
+@contextmanager
+def fake(kind: type[Fake]) -> Iterator[S3Connection]:
+    """Run a server of a kind, and return a connection to it."""
+    kind.asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             endpoint = f"http://127.0.0.1:{server.server_port}"
-            error = await failure(S3Connection(endpoint=endpoint, key="k", secret="s", root="b"), "large.bin")
+            yield S3Connection(endpoint=endpoint, key="k", secret=HUSH, session_token=f"{HUSH}-token", root="b")
         finally:
             server.shutdown()
             thread.join()
 
+
+async def test_a_server_that_gives_other_bytes_than_it_was_asked_for_is_an_error() -> None:
+    with fake(WithoutRanges) as connection:
+        error = await failure(connection, "large.bin")
+
     assert str(error) == "large.bin cannot be read: the server sends other bytes than it was asked for"
+
+
+async def test_a_session_token_goes_with_each_request() -> None:
+    with fake(Fake) as connection:
+        assert await asyncio.to_thread(content, connection, "large.bin") == LARGE
+
+    assert {one["X-Amz-Security-Token"] for one in Fake.asked} == {f"{HUSH}-token"}
+
+
+async def test_a_body_that_breaks_off_is_asked_for_again() -> None:
+    with fake(BreaksOff) as connection:
+        assert await asyncio.to_thread(content, connection, "large.bin") == LARGE
+
+    ranges = [one["Range"] for one in BreaksOff.asked]
+    assert len(ranges) == 2 * len(set(ranges))
