@@ -48,7 +48,7 @@ PLANS: dict[str, Plan] = {
     "arrow": Plan(1_000_000, 0.7, quick_rows=600_000),
     "avro": Plan(800_000, 0.6, quick_rows=400_000),
     "csv": Plan(1_000_000, 0.7, quick_rows=400_000),
-    "json": Plan(400_000, 0.6, quick_rows=100_000),
+    "json": Plan(400_000, 0.6, quick_rows=250_000),
     "messagepack": Plan(400_000, 0.6, quick_rows=100_000),
     "ndjson": Plan(400_000, 0.7, quick_rows=150_000),
     "ods": Plan(10_000, growth=None, quick_rows=1_000),
@@ -57,7 +57,7 @@ PLANS: dict[str, Plan] = {
     "tsv": Plan(1_000_000, 0.7, quick_rows=400_000),
     "xlsx": Plan(50_000, growth=None, quick_rows=5_000),
     "xml": Plan(300_000, 0.6, quick_rows=80_000),
-    "yaml": Plan(30_000, quick_rows=3_000),
+    "yaml": Plan(100_000, quick_rows=40_000),
 }
 """All formats of files with many rows."""
 
