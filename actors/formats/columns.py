@@ -1,6 +1,6 @@
 """Rows that are Python values, into tables whose columns never change their type."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,6 +91,18 @@ class Columns:
         """The columns that are known by now."""
         return pa.schema(list(self._types.items()))
 
+    def look_for(self, names: Iterable[str]) -> None:
+        """Raise BadRowError if columns were chosen that the first rows, which have these names, do not have."""
+        if self._looked_for:
+            return
+        self._looked_for = True
+        found = list(dict.fromkeys(names))
+        if missing := [name for name in self._columns or () if name not in found]:
+            known = ", ".join(found)[:SHOWN_CHARACTERS]
+            raise BadRowError(
+                FileFault(f"{self._path} has no column {', '.join(missing)}; it has {known}", column=missing[0])
+            )
+
     def table(
         self, rows: Sequence[Mapping[str, Any]], place: Callable[[int], Place], first_row: int
     ) -> tuple[pa.Table, list[FileFault]]:
@@ -124,9 +136,8 @@ class Columns:
         first_row: int,
     ) -> tuple[pa.Table, list[FileFault]]:
         self._room.cells = 0
-        if count and not self._looked_for:
-            self._looked_for = True
-            self._look_for_columns(names)
+        if count:
+            self.look_for(names)
         new = [name for name in names if name not in self._types and self._kept(name)]
         self._room.take(len(new), count * (len(self._types) + len(new)))
         self._types.update(dict.fromkeys(new, pa.null()))
@@ -165,13 +176,6 @@ class Columns:
 
     def _kept(self, name: str) -> bool:
         return self._columns is None or name in self._columns
-
-    def _look_for_columns(self, names: Sequence[str]) -> None:
-        if missing := [name for name in self._columns or () if name not in names]:
-            known = ", ".join(names)[:SHOWN_CHARACTERS]
-            raise BadRowError(
-                FileFault(f"{self._path} has no column {', '.join(missing)}; it has {known}", column=missing[0])
-            )
 
     def _fault(self, misfit: Misfit, place: Place, row: int) -> FileFault:
         path = ".".join(misfit.path)

@@ -147,8 +147,11 @@ class _Blocks:
             number = line(index)
             return Place(f"line {number}", number)
 
-        columns, rows = self._joined(pieces)
+        names = _names(pieces)
+        columns, rows = self._joined(pieces, names)
         self._form.fit(columns, rows, self._schema)
+        if names:
+            self._columns.look_for((*names, *columns))
         if columns:
             table, bad = self._columns.table_of_columns(list(columns), list(columns.values()), place, start.row)
         else:
@@ -165,13 +168,9 @@ class _Blocks:
         all_ = faults | {indices[(fault.row or 0) - self.row + k]: fault for k, fault in enumerate(unfit)}
         return [replace(all_[index], row=self.row + index - k) for k, index in enumerate(sorted(all_))]
 
-    def _joined(self, pieces: Sequence[Piece]) -> tuple[dict[str, list[Any]], list[Row]]:
+    def _joined(self, pieces: Sequence[Piece], names: Iterable[str]) -> tuple[dict[str, list[Any]], list[Row]]:
         """Return the columns of all pieces that are kept, and the rows among them that are not in columns."""
         rows = [row for _, piece in pieces if isinstance(piece, list) for row in piece]
-        names: dict[str, None] = {}
-        for _, piece in pieces:
-            for part in [piece] if isinstance(piece, dict) else piece:
-                names.update(dict.fromkeys(part))
         kept = [name for name in names if self._kept is None or name in self._kept]
         if len(kept) * sum(count for count, _ in pieces) > MAX_CELLS:
             raise TooLargeError(
@@ -186,3 +185,12 @@ class _Blocks:
                 else:
                     values.extend(piece.get(name) or [None] * count)
         return columns, rows
+
+
+def _names(pieces: Sequence[Piece]) -> dict[str, None]:
+    """Return the names of all columns, in the order in which they come."""
+    names: dict[str, None] = {}
+    for _, piece in pieces:
+        for part in [piece] if isinstance(piece, dict) else piece:
+            names.update(dict.fromkeys(part))
+    return names

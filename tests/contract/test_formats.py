@@ -11,6 +11,7 @@ from typing import Any
 import lz4.frame
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from actors.cutter import Slice, cut
 from actors.formats.block import BadRowError, Block
@@ -84,6 +85,26 @@ def test_a_file_without_bytes_is_what_the_format_makes_of_it(case: Case) -> None
 
     assert bool(error) == case.empty_file_is_error
     assert len(rows) == (1 if case.one_row_a_file else 0)
+
+
+@every_table
+def test_columns_that_are_chosen_come_alone(case: Case) -> None:
+    rows = some(case)
+    chosen = replace(case, options=replace(case.options, columns=["name", "id"]))
+
+    assert rows_in(blocks_of(chosen, case.write(rows))) == [
+        {name: row[name] for name in ("name", "id")} for row in case.expected(rows)
+    ]
+
+
+@every_table
+def test_a_chosen_column_that_is_not_there_is_named_with_those_that_are(case: Case) -> None:
+    chosen = replace(case, options=replace(case.options, columns=["id", "none"]))
+
+    rows, error = read_until_error(chosen, case.write(some(case)))
+
+    assert (rows, "none" in error) == ([], True)
+    assert error.endswith("it has id, name, price, paid")
 
 
 @every_format
