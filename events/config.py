@@ -78,11 +78,11 @@ class Config(Struct, frozen=True, kw_only=True):
         try:
             tables = msgspec.convert(tomllib.loads(path.read_text()), dict[Name, dict[str, Any]])
         except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InvalidRequestError(f"{path}: {error}") from None
+            raise InvalidRequestError(f"{path.name}: {error}") from None
         found = {}
         for name, settings in tables.items():
             try:
                 found[name] = connection(settings)
             except InvalidRequestError as error:
-                raise InvalidRequestError(f"{path}: [{name}] {error}") from None
+                raise InvalidRequestError(f"{path.name}: [{name}] {error}") from None
         return found

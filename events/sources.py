@@ -38,6 +38,11 @@ class HttpConnection(Connection, frozen=True, kw_only=True, forbid_unknown_field
     allow_private: bool = False
     """Whether redirects may lead into private, loopback or link-local addresses."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the root is no URL."""
+        if self.root:
+            _check_url(self.root)
+
 
 class S3Connection(Connection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """S3, or a server that speaks it; the root is a bucket, or a bucket and a folder."""
@@ -78,6 +83,10 @@ class WebdavConnection(Connection, frozen=True, kw_only=True, forbid_unknown_fie
     allow_private: bool = False
     """Whether redirects may lead into private, loopback or link-local addresses."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the root is no URL."""
+        _check_url(self.root)
+
 
 class Source(Struct, frozen=True):
     """A kind of connection: the dotted name of the module that opens it, and its settings."""
@@ -102,6 +111,11 @@ _DOTS = re.compile(r"(\.|%2e){1,2}((;|%3b|%00|\0).*)?", re.IGNORECASE | re.DOTAL
 def steps_up(path: str) -> bool:
     """Say whether a path has `.` or `..` in it, however it is written: it could lead out of its root."""
     return any(_DOTS.fullmatch(part) for part in _STEP.split(path))
+
+
+def _check_url(root: str) -> None:
+    if not re.match(r"https?://[^/]", root, re.IGNORECASE):
+        raise ValueError("root is no URL of http or https")
 
 
 @cache

@@ -5,7 +5,29 @@ SourceError          the file cannot be read; trying again would not help
 └── MomentaryError   it may go better in a moment: a server that is busy, a connection that broke
 """
 
+import os
+import socket
+
 from rota.errors import NotFoundError, RotaError
+
+UNREACHABLE, BROKEN, SILENT = "the server cannot be reached", "the connection broke off", "the server is silent"
+REASONS = {
+    "ClientConnectorError": UNREACHABLE,
+    "ClientPayloadError": "the connection broke off before all bytes had come",
+    "ConnectError": UNREACHABLE,
+    "ConnectTimeout": SILENT,
+    "ConnectTimeoutError": SILENT,
+    "ConnectionLost": BROKEN,
+    "EndpointConnectionError": UNREACHABLE,
+    "IncompleteReadError": BROKEN,
+    "ReadError": BROKEN,
+    "ReadTimeout": SILENT,
+    "ReadTimeoutError": SILENT,
+    "RemoteProtocolError": BROKEN,
+    "ResponseStreamingError": BROKEN,
+    "ServerDisconnectedError": BROKEN,
+}
+"""What the errors of aiohttp, asyncssh, botocore and httpx mean, by their names; their texts may have secrets."""
 
 
 class SourceError(RotaError):
@@ -34,6 +56,19 @@ def not_allowed(path: str) -> NotFoundError:
     return NotFoundError(f"{path} may not be read with this connection")
 
 
+def reason(error: Exception) -> str:
+    """Say why a request failed, in words of Rota's own."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, TimeoutError):
+        return SILENT
+    if isinstance(cause, socket.gaierror):
+        return "the name of its server is not known"
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno).lower()
+    name = type(error).__name__
+    return REASONS.get(name, name)
+
+
 def translated(path: str, error: Exception) -> RotaError:
     """Turn what a file system raises into an error of Rota's own."""
     if isinstance(error, RotaError):
@@ -44,5 +79,4 @@ def translated(path: str, error: Exception) -> RotaError:
         return not_there(path)
     if isinstance(error, IsADirectoryError):
         return SourceError(f"{path} is a directory")
-    # Every file system has its own tree of errors, and the texts of some have URLs with secrets.
-    return MomentaryError(f"{path} cannot be read: {type(error).__name__}")
+    return MomentaryError(f"{path} cannot be read: {reason(error)}")

@@ -19,7 +19,7 @@ from aiohttp.client_exceptions import InvalidURL
 from yarl import URL
 
 from actors.sources.address import PrivateAddressError, is_public, public_socket
-from actors.sources.errors import MomentaryError, SourceError
+from actors.sources.errors import MomentaryError, SourceError, reason
 from actors.sources.url import SCHEMES, parsed
 from events.sources import HttpConnection
 
@@ -98,8 +98,7 @@ class HttpClient:
 
 def failed(shown: str, error: Exception) -> MomentaryError:
     """Return the error of a request or an answer that broke off."""
-    what = "the server is silent" if isinstance(error, TimeoutError) else type(error).__name__
-    return MomentaryError(f"{shown} cannot be read: {what}")
+    return MomentaryError(f"{shown} cannot be read: {reason(error)}")
 
 
 def _session(connector: TCPConnector) -> ClientSession:

@@ -22,7 +22,7 @@ from webdav4.http import Client as HttpClient
 from webdav4.multistatus import MultiStatusResponse, Response
 
 from actors.sources.address import is_public
-from actors.sources.errors import ChangedError, MomentaryError, SourceError
+from actors.sources.errors import ChangedError, MomentaryError, SourceError, reason
 from events.sources import WebdavConnection
 
 TIMEOUT_SECONDS = 30
@@ -87,8 +87,6 @@ class Collection(WebdavFileSystem):  # type: ignore[misc] # webdav4 has no types
             root = httpx.URL(connection.root)
         except httpx.InvalidURL:
             raise SourceError("The root of the WebDAV connection is no URL") from None
-        if root.scheme not in ("http", "https") or not root.host:
-            raise SourceError("The root of the WebDAV connection is no URL of http or https")
         auth = (connection.user, connection.password or "") if connection.user is not None else None
         if auth is None and root.userinfo:
             auth = (root.username, root.password)
@@ -130,7 +128,7 @@ class Collection(WebdavFileSystem):  # type: ignore[misc] # webdav4 has no types
             facts = _facts(response)
             if response.path_norm.rstrip("/") == asked:
                 itself = facts
-            elif posixpath.dirname(response.path_norm) == asked:
+            elif posixpath.dirname(response.path_norm).rstrip("/") == asked:
                 infos.append({**facts, "name": f"{path.rstrip('/')}/{posixpath.basename(response.path_norm)}"})
         if itself is not None and itself["type"] != "directory":
             raise NotADirectoryError
@@ -240,7 +238,7 @@ class WebdavFile(io.RawIOBase):
         except httpx.TransportError as error:
             self._let_go()
             name = self._path.rpartition("/")[2]
-            raise MomentaryError(f"{name} cannot be read: {type(error).__name__}") from None
+            raise MomentaryError(f"{name} cannot be read: {reason(error)}") from None
         self._position += len(data)
         return data
 

@@ -14,8 +14,10 @@ import pytest
 from actors.sources.errors import ChangedError, SourceError
 from actors.sources.file import CHUNK_BYTES, SourceFile
 from actors.sources.registry import file_system, full_path
+from actors.sources.walk import walk
 from events.sources import Connection
 from rota.errors import NotFoundError, RotaError
+from rota.options import Selection
 from tests.integration.sources import apache, juicefs, rclone, seaweedfs, sshd
 
 LARGE = random.Random(1).randbytes(2 * CHUNK_BYTES + 12_345)
@@ -205,6 +207,14 @@ def test_a_directory_lists_what_lies_in_it(server: Server) -> None:
         zip(names, ["directory", "file"], strict=True)
     )
     assert found[1]["size"] in (len(SMALL), None)
+
+
+def test_the_root_lists_what_lies_in_it(server: Server) -> None:
+    connection = server.connection()
+    files = partial(walk, file_system(connection), full_path(connection, ""))
+
+    assert "empty.csv" in list(files(["*.csv"], Selection()))
+    assert "in/small.csv" in list(files(["i*/"], Selection()))
 
 
 def test_a_listed_name_can_be_read(server: Server) -> None:

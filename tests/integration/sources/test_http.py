@@ -513,7 +513,7 @@ async def test_a_server_that_is_not_there_is_an_error_of_the_source(unused_tcp_p
     error = await failure(HttpConnection(root=f"http://ann:hush@127.0.0.1:{unused_tcp_port}/data"), "a.csv")
 
     assert isinstance(error, MomentaryError)
-    assert str(error) == "a.csv cannot be read: ClientConnectorError"
+    assert str(error) == "a.csv cannot be read: connection refused"
 
 
 # Who may be asked

@@ -255,7 +255,12 @@ def test_a_listing_has_only_what_lies_in_the_directory() -> None:
 
 @pytest.mark.parametrize("root", ["", "ftp://host/", "no url", "http://"])
 def test_a_root_that_is_no_url_is_an_error(root: str) -> None:
-    assert "The root of the WebDAV connection is no URL" in str(failure(WebdavConnection(root=root)))
+    with pytest.raises(ValueError, match="root is no URL of http or https"):
+        WebdavConnection(root=root)
+
+
+def test_a_root_that_only_looks_like_a_url_is_an_error() -> None:
+    assert str(failure(WebdavConnection(root="http://host:port"))) == "The root of the WebDAV connection is no URL"
 
 
 def test_library_logs_tell_no_urls(server: Apache, caplog: pytest.LogCaptureFixture) -> None:
