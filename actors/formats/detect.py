@@ -1,5 +1,6 @@
 """Says in which format a file is, and how it is compressed: by its name, its media type, or its first bytes."""
 
+import re
 from collections.abc import Generator
 from contextlib import closing
 from posixpath import basename
@@ -14,6 +15,8 @@ from events.formats import formats
 from rota.errors import TooLargeError
 from rota.options import Compression
 
+HTML_FORMATS = frozenset({"raw", "xml"})
+"""Formats that HTML pages may be read in."""
 SUFFIXES: dict[str, Compression] = {
     "bz2": "bzip2",
     "bzip2": "bzip2",
@@ -33,6 +36,8 @@ MEDIA_TYPES: dict[str, Compression] = {
     "application/x-xz": "xz",
     "application/zstd": "zstd",
 }
+HTML_TYPES = frozenset({"application/xhtml+xml", "text/html"})
+HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 SEEN_BYTES = 64 * 1024
 AS_THEY_ARE = frozenset({"messagepack", "raw"})
 """Formats in which any bytes are right: only a name or an option says that such a file is compressed."""
@@ -61,7 +66,12 @@ def detect(
     found = format or _by_suffix(suffixes) or _by_media_type(media)
     if compression is None:
         compression = _compression(named or MEDIA_TYPES.get(media), head, sure=found in AS_THEY_ARE)
-    return found or format_of(path, _plain(path, head, compression)), compression
+    if found is None:
+        return format_of(path, _plain(path, head, compression)), compression
+    if media in HTML_TYPES and found not in HTML_FORMATS and HTML.match(_plain(path, head, compression)):
+        message = f"{path} is an HTML page and no {found}; a page in place of a file often asks for a login"
+        raise BadRowError(FileFault(message))
+    return found, compression
 
 
 def _suffixes(path: str) -> list[str]:

@@ -43,6 +43,23 @@ def test_the_name_says_the_format(path: str, found: tuple[str, str]) -> None:
     assert detect(path, "text/html", b"anything") == found
 
 
+@pytest.mark.parametrize("format_", [None, "csv"])
+@pytest.mark.parametrize(
+    "head", [b"<!DOCTYPE html>\n<p>Login", b"\xef\xbb\xbf  <html lang='en'>", gzip.compress(b"<HTML>")]
+)
+def test_a_page_in_place_of_a_file_is_an_error(head: bytes, format_: str | None) -> None:
+    with pytest.raises(BadRowError, match=r"in/a\.csv is an HTML page and no csv; .* asks for a login"):
+        detect("in/a.csv", "text/html; charset=utf-8", head, format=format_)
+
+
+def test_a_page_that_is_asked_for_may_be_read() -> None:
+    head = b"<html><body/></html>"
+
+    assert detect("page.html", "text/html", head, format="raw") == ("raw", "none")
+    assert detect("page.xml", "text/html", head) == ("xml", "none")
+    assert detect("a.csv", "text/csv", head) == ("csv", "none")
+
+
 @pytest.mark.parametrize(
     ("suffix", "stored"),
     [
