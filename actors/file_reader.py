@@ -243,8 +243,8 @@ class FileReader:
         if one.body.size > limit:
             last = one.first_row + one.count
             what = f"rows {one.first_row + 1} to {last}" if one.count > 1 else f"row {last}"
-            advice = "; make rows_per_job smaller" if one.count > 1 else ""
-            raise TooLargeError(f"{path}, {what}: {one.body.size} bytes for one job; the limit is {limit}{advice}")
+            helps = "make rows_per_job smaller" if one.count > 1 else "read fewer columns"
+            raise TooLargeError(f"{path}, {what}: {one.body.size} bytes for one job; the limit is {limit}; {helps}")
 
     def _jobs_a_message(self, path: str) -> int:
         """Return how many jobs are sent together: they share a message, and each has the batch's params in it."""

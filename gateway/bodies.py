@@ -10,8 +10,9 @@ from aiohttp import web
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.structs import fields
 
+from gateway.advice import explained
 from gateway.encodings import JSON, MSGPACK, Encoding
-from gateway.pointers import pointer, split_message
+from gateway.pointers import pointer
 from gateway.problems import Faults
 from rota.errors import InvalidRequestError, Problem, TooLargeError
 from rota.protocol import JobRequest, ScheduleRequest
@@ -51,7 +52,7 @@ def decode(body: bytes, type_: type[T], encoding: Encoding = JSON) -> T:
     try:
         return encoding.decode(body, type_)
     except ValidationError as error:
-        detail, place = split_message(str(error))
+        detail, place = explained(str(error), type_)
         raise InvalidRequestError(
             "The body is not as it should be", problems=[Problem(detail, f"#{place}")]
         ) from error
@@ -76,7 +77,7 @@ def decode_jobs(body: bytes, encoding: Encoding = JSON) -> tuple[list[JobRequest
             try:
                 encoding.decode(one, JobRequest)
             except ValidationError as fault:
-                detail, place = split_message(str(fault))
+                detail, place = explained(str(fault), JobRequest)
                 faults.add(f"#/jobs/{index}{place}", detail)
         faults.check()
         raise error from None
@@ -108,7 +109,8 @@ def read_query(request: web.Request, type_: type[Query]) -> Query:
         try:
             values[name] = msgspec.convert(text, types[name], strict=False)
         except ValidationError as error:
-            faults.add("#", f"The query parameter {name} is {text!r}: {error}")
+            detail, _ = explained(str(error), types[name])
+            faults.add("#", f"The query parameter {name} is {text!r}: {detail}")
     faults.check()
     return type_(**values)
 

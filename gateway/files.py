@@ -53,7 +53,8 @@ def check_files(request: BatchRequest, connections: Mapping[str, Connection], fa
     name = request.connection
     connection = connections.get(name) if name else None
     if name and connection is None:
-        faults.add("#/connection", unknown("connection", name, list(connections)))
+        said = unknown("connection", name, list(connections))
+        faults.add("#/connection", said if said.endswith("?") else f"{said} in connections.toml")
     places: dict[str, int] = {}
     for index, path in enumerate(request.files):
         if faults.enough:
@@ -78,6 +79,8 @@ def _wrong_url(path: str) -> str | None:
         return f"{what} needs a connection; without one a file is an http or https URL"
     if "@" in url.netloc:
         return "A URL must not hold a user or password; they belong into a connection"
+    if "#" in path:
+        return "A URL of a file has no part after #, which no server is told; a # in a name is written %23"
     return _secret(url)
 
 

@@ -157,4 +157,4 @@ def _connections(edge: Edge) -> dict[str, Connection]:
     try:
         return edge.config.connections()
     except InvalidRequestError as error:
-        raise RotaError("connections.toml cannot be read; the gateway's log says more") from error
+        raise RotaError(f"The connections cannot be read: {error}") from error

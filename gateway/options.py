@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from events.formats import Format, formats
-from gateway.pointers import pointer, split_message
+from gateway.advice import explained
+from gateway.pointers import pointer
 from gateway.problems import Faults, unknown
 from rota.options import ColumnType
 
@@ -47,15 +48,12 @@ def _check(format_: Format, options: Mapping[str, Any], place: str, faults: Faul
     try:
         msgspec.convert(options, format_.options)
     except msgspec.ValidationError as error:
-        detail, where = split_message(str(error))
+        detail, where = explained(str(error), format_.options)
         wrong = list(_wrong_types(options.get("column_types"))) if where == "/column_types" else []
         for column, said in wrong:
             faults.add(f"{place}{where}{pointer([column])}", said)
         if not wrong:
-            names = ", ".join(format_.options.__struct_fields__) or "none"
-            faults.add(
-                f"{place}{where}", f"{detail}; the options are {names}" if "unknown field" in detail else detail
-            )
+            faults.add(f"{place}{where}", detail)
 
 
 def _unknown(name: str) -> str:

@@ -180,6 +180,8 @@ def _check_ends(path: str, body: BinaryIO, limits: Limits) -> int:
     tail = body.read(TAIL_BYTES)
     if ENCRYPTED_MAGIC in (head, tail[4:]):
         raise BadRowError(FileFault(f"{path} is an encrypted Parquet file; these are not read", row=0))
+    if not end:
+        raise BadRowError(FileFault(f"{path} is empty; a Parquet file without rows has columns", row=0))
     if head != MAGIC:
         raise BadRowError(FileFault(f"{path} is no Parquet file: it does not begin with PAR1", row=0))
     if tail[4:] != MAGIC or end < len(MAGIC) + TAIL_BYTES:

@@ -130,7 +130,7 @@ def _cut(value: Any) -> str:
 
 def progress(batch: BatchView, now: datetime) -> str:
     """Return how far a batch is."""
-    finished = sum(file.status != "reading" for file in batch.files)
+    finished = sum(file.status == "finished" for file in batch.files)
     ended = sum(count for status, count in batch.jobs.items() if status in ENDED_JOB)
     seconds = ((batch.ended_at or now) - batch.opened_at).total_seconds()
     parts = [
@@ -143,7 +143,7 @@ def progress(batch: BatchView, now: datetime) -> str:
     if failed := ended - batch.jobs.get("succeeded", 0):
         parts.insert(4, f"{failed:,} of them without success")
     if bad := sum(file.bad_rows for file in batch.files):
-        parts.insert(3, f"{bad:,} bad rows left out")
+        parts.insert(3, f"{bad:,} bad row{'s' * (bad > 1)} left out")
     return " · ".join(parts)
 
 

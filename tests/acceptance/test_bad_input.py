@@ -82,7 +82,7 @@ async def test_a_file_that_a_web_server_does_not_have_fails_its_batch(system: Sy
     unreachable = f"http://127.0.0.1:{free_port()}"
     for root, reason in (
         (system.stack.url, "is not there"),
-        (unreachable, "cannot be read: ClientConnectorError"),
+        (unreachable, "cannot be read: connection refused"),
     ):
         id_ = await http.open_batch(spec="tally", connection=system.connect(root), files=["orders.csv"])
         view = await http.ended_batch(id_)

@@ -532,7 +532,7 @@ async def test_a_fault_of_the_gateway_shows_nothing_of_itself(rota: Rota, nats_u
     async with serving(Config(home=tmp_path, nats_url=nats_url), rota.connection) as broken:
         status, problem = await broken.post("/batches", {"spec": "load", "files": ["a"], "connection": "bucket"})
     assert status == 500
-    assert "connections.toml cannot be read" in problem["detail"]
+    assert "connections.toml: [bucket] Expected `str | null`, got `int` - at `$.secret`" in problem["detail"]
     assert str(tmp_path) not in str(problem)
 
 

@@ -21,7 +21,7 @@ from gateway.schemas import Schemas
 from gateway.translate import Specs, batch_command, job_commands
 from rota.errors import InvalidRequestError, RotaError, TooLargeError
 from rota.options import ColumnType, Selection
-from rota.protocol import BatchRequest, RetryPolicy, SpecView
+from rota.protocol import BatchRequest, JobRequest, RetryPolicy, SpecView
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SCHEMA = {
@@ -225,7 +225,7 @@ def test_each_malformed_job_of_a_list_is_told() -> None:
         decode_jobs(b'{"jobs": [{"spec": "a b"}, {"spec": "add"}, {"spec": "add", "extra": 1}, {"params": []}, 7]}')
     assert places(caught.value) == {
         "#/jobs/0/spec": "Expected `str` matching regex '^[A-Za-z][A-Za-z0-9_-]{0,63}(?!\\\\n)$'",
-        "#/jobs/2": "Object contains unknown field `extra`",
+        "#/jobs/2": "Object contains unknown field `extra`; there is " + ", ".join(JobRequest.__struct_fields__),
         "#/jobs/3/params": "Expected `object`, got `array`",
         "#/jobs/4": "Expected `object`, got `int`",
     }
@@ -356,7 +356,7 @@ def test_the_refusal_of_a_secret_names_where_it_stands_and_not_what_it_is() -> N
 
 
 def test_a_query_without_a_secret_is_part_of_a_url() -> None:
-    url = "https://example.org/export?format=csv&tokens=3&signed=no#token=1"
+    url = "https://example.org/export?format=csv&tokens=3&signed=no"
     assert batch(spec="load", files=[url], params={"a": 1}).details.files == (url,)
 
 
@@ -496,7 +496,7 @@ def test_options_without_a_format_are_given_by_the_names_of_formats() -> None:
     assert list(found) == ["#/options/delimiter", "#/options/csv", "#/options/json"]
     assert "options are given by the names of formats" in found["#/options/delimiter"]
     assert found["#/options/csv"] == "The options of csv are an object"
-    assert found["#/options/json"].startswith("Object contains unknown field `paht`; the options are path, ")
+    assert found["#/options/json"].startswith("Object contains unknown field `paht`; did you mean path?")
 
 
 @pytest.mark.parametrize(
