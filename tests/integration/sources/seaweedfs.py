@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +13,7 @@ import s3fs
 from botocore.exceptions import BotoCoreError
 
 from events.sources import S3Connection
-from scripts.stack import Service, free_port, port_in_use, program
+from scripts.stack import Service, port_in_use, program
 
 KEY = "weed-key"
 SECRET = "weed-secret-words"
@@ -23,7 +25,7 @@ class Seaweedfs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _port_with_twin()
+        self._port, *self._ports = _ports(4)
         self.endpoint = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
@@ -33,7 +35,7 @@ class Seaweedfs:
         anybody = {"name": "anonymous", "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
         config = self._folder / "s3.json"
         config.write_text(json.dumps({"identities": [identity, anybody]}))
-        ports = {name: _port_with_twin() for name in ("master", "volume", "filer")}
+        ports = dict(zip(("master", "volume", "filer"), self._ports, strict=True))
         command = [program("weed"), "-logtostderr=true", "server", f"-dir={self._folder}", "-ip=127.0.0.1"]
         command += [
             "-ip.bind=127.0.0.1",
@@ -95,7 +97,8 @@ class Seaweedfs:
         return True
 
 
-def _port_with_twin() -> int:
-    while port_in_use("127.0.0.1", (port := free_port()) + 1) or port > 65000:
-        pass
-    return port
+def _ports(count: int) -> list[int]:
+    """Return ports that are free, as is the one after each; no connection is given one of these as its own."""
+    pairs = random.sample(range(20_000, 32_000, 2), 100)
+    free = (port for port in pairs if not any(port_in_use("127.0.0.1", one) for one in (port, port + 1)))
+    return list(islice(free, count))
