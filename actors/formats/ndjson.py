@@ -13,39 +13,30 @@ from actors.formats.json_elements import Positions
 from actors.formats.json_encoding import check_encoding, mark_bytes
 from actors.formats.json_rows import BLOCK_ROWS, JsonRows, Texts
 from actors.formats.json_value import JsonValueError
-from actors.prefetch import prefetched
 from events.batch import Position
 from rota.errors import TooLargeError
 from rota.options import NdjsonOptions
 
-LINES_AHEAD = 1
 LINE_FEED, CARRIAGE_RETURN, OPENING, CLOSING = b"\n\r{}"
 
 
 def read(file: Input, options: NdjsonOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:
     """Yield the rows from a position on, in blocks of a few megabytes."""
     rows = JsonRows(file, options, schema)
-    offset = start.offset
-    # pyarrow parses without Python, so that the next lines are cut meanwhile.
-    with closing(prefetched(lambda: _lines(file, offset), LINES_AHEAD, f"cut {file.path}")) as pieces:
-        for body, ends in pieces:
+    with closing(file.chunks(start.offset)) as chunks:
+        for body in _cut(file, chunks, first=start.offset == 0):
             begin = 0
             if start.offset == 0:
                 begin = mark_bytes(body)
                 start = Position(begin)
+            ends = np.flatnonzero(np.frombuffer(body, np.uint8) == LINE_FEED)
+            if body[-1] != LINE_FEED:
+                ends = np.append(ends, len(body))
             for first in range(0, len(ends), BLOCK_ROWS):
                 some = ends[first : first + BLOCK_ROWS]
                 end = min(int(some[-1]) + 1, len(body))
                 start = yield from _block(file, rows, body[begin:end], some - begin, start)
                 begin = end
-
-
-def _lines(file: Input, offset: int) -> Iterator[tuple[bytes, Positions]]:
-    """Yield whole lines from an offset on, and where each of them ends."""
-    with closing(file.chunks(offset)) as chunks:
-        for body in _cut(file, chunks, first=offset == 0):
-            ends = np.flatnonzero(np.frombuffer(body, np.uint8) == LINE_FEED)
-            yield body, ends if body[-1] == LINE_FEED else np.append(ends, len(body))
 
 
 def _block(
