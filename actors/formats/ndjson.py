@@ -86,7 +86,7 @@ def _cut(file: Input, chunks: Iterable[bytes], *, first: bool) -> Iterator[bytes
             if len(rest) > file.limits.row_bytes:
                 break
             continue
-        body = rest + chunk[:end] if rest or end < len(chunk) else chunk
+        body = b"".join((rest, memoryview(chunk)[:end])) if rest or end < len(chunk) else chunk
         rest = chunk[end:]
         yield body
     if rest:
