@@ -9,6 +9,7 @@ from events.jetstream.log import Log
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
 from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
+from rota.errors import RotaError
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
 
@@ -26,6 +27,13 @@ class BatchLog:
     async def state(self) -> tuple[BatchState | None, int]:
         """Return the batch's state, and the log's sequence of its last event; None if there are no events."""
         return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
+
+    async def known_state(self) -> BatchState:
+        """Return the batch's state; RotaError if there are no events."""
+        state, _ = await self.state()
+        if state is None:
+            raise RotaError(f"The events of the batch {self._batch} are gone")
+        return state
 
     async def opened_at(self) -> int:
         """Return the log's sequence at which the batch was opened."""

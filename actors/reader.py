@@ -23,16 +23,11 @@ from actors.sources.registry import file_system, full_path
 from actors.sources.walk import walk
 from events.batch import BatchDetails, CountJobs, FailBatch, ListFiles
 from events.batch_decisions import BatchState, FileState
-from events.catalog import AnyCommand
 from events.ids import place_in_batch
 from events.jetstream.payloads import Payloads
 from events.sources import Connection as SourceConnection
-from events.subjects import (
-    ROWS_BLOCK,
-    rows_block_filter,
-    rows_filter,
-)
-from rota.errors import NotFoundError, RotaError, TooLargeError, UnavailableError
+from events.subjects import ROWS_BLOCK, rows_block_filter, rows_filter
+from rota.errors import NotFoundError, TooLargeError, UnavailableError
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
 from rota.protocol import ENDED_BATCH, BatchStatus
@@ -105,9 +100,8 @@ class Reader:
                 return status == "completed"
             if ended > counted and (all_ended or time.monotonic() - counted_at >= TELL_SECONDS):
                 counted, counted_at = ended, time.monotonic()
-                await self._send(
-                    CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
-                )
+                count = CountJobs(id=self._batch, until=follower.position, succeeded=succeeded, failed=failed)
+                await self._log.send([count])
             for message in await follower.take(timeout=TELL_SECONDS):
                 _, _, kind, id_, name, *_ = message.subject.split(".")
                 if kind == "batch":
@@ -145,9 +139,7 @@ class Reader:
                 await self._payloads.remove(rows_block_filter(self._batch, *block))
 
     async def _look_for_end(self) -> BatchStatus:
-        state, _ = await self._log.state()
-        if state is None:
-            raise RotaError(f"The events of the batch {self._batch} are gone")
+        state = await self._log.known_state()
         self._see_end(state)
         return state.status
 
@@ -192,29 +184,30 @@ class Reader:
         try:
             paths = await asyncio.to_thread(self._search, details)
         except (SourceError, NotFoundError, TooLargeError) as error:
-            await self._send(FailBatch(id=self._batch, reason=str(error)))
+            await self._fail(str(error))
             return None
         except Exception as error:
             log.exception("batch %s: its files cannot be found", self._batch)
-            await self._send(FailBatch(id=self._batch, reason=f"The files cannot be found: {type(error).__name__}"))
+            await self._fail(f"The files cannot be found: {type(error).__name__}")
             return None
         if not paths and not details.selection.allow_empty:
             reason = (
                 f"There is no file at {', '.join(details.files)}; allow_empty would make it a batch without rows"
             )
-            await self._send(FailBatch(id=self._batch, reason=reason))
+            await self._fail(reason)
             return None
         new = [path for path in paths if path not in known]
         for start in range(0, max(1, len(new)), PATHS_A_MESSAGE):
             some = tuple(new[start : start + PATHS_A_MESSAGE])
             last = start + PATHS_A_MESSAGE >= len(new)
-            await self._send(ListFiles(id=self._batch, first=len(known) + start, paths=some, last=last))
+            found = ListFiles(id=self._batch, first=len(known) + start, paths=some, last=last)
+            await self._log.send([found])
         return [FileState(path) for path in new]
+
+    async def _fail(self, reason: str) -> None:
+        await self._log.send([FailBatch(id=self._batch, reason=reason)])
 
     def _search(self, details: BatchDetails) -> list[str]:
         source = configured(self._sources(), details.connection)
         root = full_path(source, "")
         return list(walk(file_system(source), root, details.files, details.selection))
-
-    async def _send(self, *commands: AnyCommand) -> None:
-        await self._log.send(commands)

@@ -10,10 +10,9 @@ from actors.deaths import MAX_DEATHS, Deaths
 from actors.hosts import ReaderHost, ShardHost
 from actors.system import Actor, ActorDiedError, ActorFailedError, System
 from events.batch import FailBatch, FailFile, FileFault
-from events.batch_decisions import BatchState
 from events.config import Config
 from events.jetstream.topology import EVENTS, READERS
-from rota.errors import RotaError, UnavailableError
+from rota.errors import UnavailableError
 from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
 from rota.pull import Pull
 
@@ -88,7 +87,7 @@ class Supervisor:
             while not await self._lead(batch, leads_only=leads_only) and not self._stopping.is_set():
                 # After a death each file is read in a process of its own, so that it is known which one is deadly.
                 leads_only = True
-                state = await self._state(batch)
+                state = await self._batch_log(batch).known_state()
                 if deaths.too_many(state.version) and state.status == "reading":
                     log.error("batch %s has ended %d readers and is given up", batch, MAX_DEATHS)
                     await self._give_up(batch, None)
@@ -142,7 +141,7 @@ class Supervisor:
                 actor = await self._reader()
                 if await self._work(actor, actor.call("read", batch, file_index, max_jobs)):
                     return
-                state = await self._state(batch)
+                state = await self._batch_log(batch).known_state()
                 if deaths.too_many(state.files[file_index]):
                     log.error(
                         "file %d of batch %s has ended %d readers and is given up", file_index, batch, MAX_DEATHS
@@ -188,10 +187,11 @@ class Supervisor:
 
         As long as files are missing from the batch's list, it was the search for them.
         """
-        state = await self._state(batch)
+        events = self._batch_log(batch)
+        state = await events.known_state()
         if not state.listed:
             reason = f"Looking for the files has ended the process of the batch's reader {MAX_DEATHS} times"
-            await self._log(batch).send([FailBatch(id=batch, reason=reason)])
+            await events.send([FailBatch(id=batch, reason=reason)])
             return
         unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         index = file_index if file_index is not None else next(iter(unfinished), None)
@@ -200,15 +200,9 @@ class Supervisor:
             what = "reading it" if file_index is not None else "leading its batch"
             fault = FileFault(f"{file.path}: {what} has ended the process of its reader {MAX_DEATHS} times")
             fail = FailFile(id=batch, file_index=index, fault=fault, rows=file.rows, jobs=file.jobs, bad=file.bad)
-            await self._log(batch).send([fail])
+            await events.send([fail])
 
-    async def _state(self, batch: str) -> BatchState:
-        state, _ = await self._log(batch).state()
-        if state is None:
-            raise RotaError(f"The events of the batch {batch} are gone")
-        return state
-
-    def _log(self, batch: str) -> BatchLog:
+    def _batch_log(self, batch: str) -> BatchLog:
         return BatchLog(self._connection, batch, caller="supervisor")
 
     async def _keep_lease(self, message: Msg) -> None:
