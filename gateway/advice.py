@@ -19,11 +19,14 @@ def explained(message: str, type_: Any) -> tuple[str, str]:
     detail, place = split_message(message)
     if detail.startswith("Invalid enum value"):
         values = [str(value) for one in _at(type_, place) for value in _values(one)]
-        return f"{detail}; it may be {', '.join(values)}", place
+        return f"{detail}; it may be {', '.join(values)}" if values else detail, place
     if unknown := _UNKNOWN.search(detail):
         names = [name for one in _at(type_, place) for name in _names(one)]
         near = get_close_matches(unknown[1], names, n=1, cutoff=CUTOFF)
-        return f"{detail}; did you mean {near[0]}?" if near else f"{detail}; there is {', '.join(names)}", place
+        return (
+            f"{detail}; did you mean {near[0]}?" if near else f"{detail}; there is {', '.join(names) or 'none'}",
+            place,
+        )
     return detail, place
 
 

@@ -15,8 +15,6 @@ from events.formats import formats
 from rota.errors import TooLargeError
 from rota.options import Compression
 
-HTML_FORMATS = frozenset({"raw", "xml"})
-"""Formats that HTML pages may be read in."""
 SUFFIXES: dict[str, Compression] = {
     "bz2": "bzip2",
     "bzip2": "bzip2",
@@ -36,6 +34,8 @@ MEDIA_TYPES: dict[str, Compression] = {
     "application/x-xz": "xz",
     "application/zstd": "zstd",
 }
+HTML_FORMATS = frozenset({"raw", "xml"})
+"""Formats that HTML pages may be read in."""
 HTML_TYPES = frozenset({"application/xhtml+xml", "text/html"})
 HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 SEEN_BYTES = 64 * 1024

@@ -151,7 +151,7 @@ class _Blocks:
         columns, rows = self._joined(pieces, names)
         self._form.fit(columns, rows, self._schema)
         if names:
-            self._columns.look_for((*names, *columns))
+            self._columns.look_for(names)
         if columns:
             table, bad = self._columns.table_of_columns(list(columns), list(columns.values()), place, start.row)
         else:

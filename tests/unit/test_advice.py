@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.advice import explained
-from rota.options import CsvOptions
+from rota.options import CsvOptions, RawOptions
 from rota.protocol import BatchRequest, ScheduleRequest
 
 
@@ -31,6 +31,10 @@ def test_an_unknown_name_is_told_with_the_nearest_or_all(name: str, near: str) -
 
     assert detail.startswith(f"Object contains unknown field `{name}`{near}")
     assert place == ""
+
+
+def test_where_there_is_no_name_that_is_said() -> None:
+    assert said({"header": True}, RawOptions) == ("Object contains unknown field `header`; there is none", "")
 
 
 def test_what_is_deep_within_is_told_of_its_own_place() -> None:
