@@ -123,7 +123,10 @@ class Supervisor:
                 except (ActorDiedError, ActorFailedError):
                     return
                 if offer is None:
-                    return
+                    # It does not lead the batch yet, since calls overtake each other, or not any more: then this is
+                    # cancelled.
+                    await asyncio.sleep(AGAIN_SECONDS)
+                    continue
                 file_index, max_jobs, wanted = offer
                 running.add(asyncio.create_task(self._keep_other(batch, lead, file_index, max_jobs)))
         finally:
