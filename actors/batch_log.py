@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from events.batch_decisions import BatchState
+from events.batch_state import BatchState
 from events.catalog import AnyCommand
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log

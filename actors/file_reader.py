@@ -34,7 +34,7 @@ from events.batch import (
     Position,
     QuarantineRows,
 )
-from events.batch_decisions import FileState
+from events.batch_state import FileState
 from events.catalog import AnyCommand, encode
 from events.formats import formats
 from events.ids import batch_job_id
@@ -180,7 +180,7 @@ class FileReader:
                 BLOCKS_AHEAD,
                 f"parse {file.path}",
             )
-            return cut(blocks, details.rows_per_job, rows=reading.rows, jobs=reading.jobs)
+            return cut(blocks, details.rows_per_job or 2**53, rows=reading.rows, jobs=reading.jobs)
 
         async with aclosing(ahead(cuts, CUTS_AHEAD)) as some:
             async for one in some:

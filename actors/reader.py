@@ -22,7 +22,7 @@ from actors.sources.errors import SourceError
 from actors.sources.registry import file_system, full_path
 from actors.sources.walk import walk
 from events.batch import BatchDetails, CountJobs, FailBatch, ListFiles
-from events.batch_decisions import BatchState, FileState
+from events.batch_state import BatchState, FileState
 from events.ids import place_in_batch
 from events.jetstream.payloads import Payloads
 from events.sources import Connection as SourceConnection

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 
 from events.base import Command, Event
+from rota.batch_protocol import BadRowsAgain, Count, FailedJobs, StreamRules, Tolerance
 from rota.options import BadRows, Compression, Selection
-from rota.protocol import Name, RetryPolicy
+from rota.protocol import Name, PayloadForm, RetryPolicy
 
 GLOB = frozenset("*?[")
 """The characters that make an entry of a batch's files a glob."""
-
-Count = Annotated[int, Meta(ge=0, lt=2**53)]
-"""What a command counts or numbers: -1 would be the last file of a batch, and views keep no larger numbers."""
+STREAM = "stream"
+"""The path of the one file of a batch that the caller streams in."""
 
 
 class BatchDetails(Struct, frozen=True, omit_defaults=True):
@@ -26,7 +26,7 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     queue: Name
     files: Annotated[tuple[str, ...], Meta(min_length=1)]
     """Paths below the connection, or URLs: with `/` at the end a directory, with `*`, `?` or `[` a glob."""
-    rows_per_job: Annotated[int, Meta(ge=1)]
+    rows_per_job: Annotated[int, Meta(ge=1)] | None
     max_jobs_in_flight: Annotated[int, Meta(ge=1)]
     params: Raw
     """A MessagePack map, the same for all jobs."""
@@ -44,6 +44,19 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     bad_rows: BadRows = "fail"
     max_readers: Annotated[int, Meta(ge=1)] = 1
     """Files that are read at a time."""
+    bytes_per_job: Annotated[int, Meta(ge=1)] | None = None
+    seconds_per_job: float | None = None
+    """Of a stream: how long a row may wait for others of its job."""
+    first: Count = 0
+    """Rows that are passed over, of all files in their order."""
+    limit: Count | None = None
+    """Rows that are taken at most, of all files in their order."""
+    form: PayloadForm = "arrow"
+    """How the rows of a job are stored for its worker."""
+    max_bytes_in_flight: Annotated[int, Meta(ge=1)] = 512 * 1024 * 1024
+    tolerance: Tolerance = Tolerance()
+    stream: StreamRules | None = None
+    """Given if the caller streams the data in; its only file is STREAM then."""
 
     @property
     def searched(self) -> bool:
@@ -68,7 +81,8 @@ class Position(Struct, frozen=True):
 class FileFault(Struct, frozen=True, omit_defaults=True):
     """Why a file or a row could not be read, and where: `message` says it all, with the file's path.
 
-    `line` counts from 1, `text` is what stands there, `row` is how many rows that could be read stand before.
+    `line` counts from 1, `text` is what stands there, `row` is how many rows that could be read stand before, and
+    `number` is that of a quarantined row among all rows of the file, good and bad, from 0.
     """
 
     message: str
@@ -76,6 +90,7 @@ class FileFault(Struct, frozen=True, omit_defaults=True):
     column: str | None = None
     text: str | None = None
     row: int | None = None
+    number: int | None = None
 
 
 # Commands
@@ -114,6 +129,19 @@ class AdvanceFile(Command, frozen=True, kw_only=True, tag="batch.advance"):
     jobs: Count
     columns: bytes | None = None
     """An Arrow schema, as an IPC message: the columns that were known at the position or later."""
+    passed: Count = 0
+    """Rows that were passed over at its start."""
+
+
+class CutJob(Command, frozen=True, kw_only=True, tag="batch.cut_job"):
+    """The file's job of this index gets so many rows, since they have waited long enough; told before it is made.
+
+    Without it, who takes over might cut the same job elsewhere.
+    """
+
+    file_index: Count
+    index: Count
+    count: Count
 
 
 class QuarantineRows(Command, frozen=True, kw_only=True, tag="batch.quarantine_rows"):
@@ -131,6 +159,8 @@ class FinishFile(Command, frozen=True, kw_only=True, tag="batch.finish_file"):
     rows: Count
     jobs: Count
     bad: Count = 0
+    passed: Count = 0
+    """Rows that were passed over at its start."""
 
 
 class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
@@ -141,6 +171,7 @@ class FailFile(Command, frozen=True, kw_only=True, tag="batch.fail_file"):
     rows: Count
     jobs: Count
     bad: Count = 0
+    passed: Count = 0
 
 
 class FailBatch(Command, frozen=True, kw_only=True, tag="batch.fail"):
@@ -150,12 +181,26 @@ class FailBatch(Command, frozen=True, kw_only=True, tag="batch.fail"):
 
 
 class RedriveBatch(Command, frozen=True, kw_only=True, tag="batch.redrive"):
-    """Let the reading of a failed batch go on where it stopped, maybe in another way."""
+    """Let a batch go on that has failed or completed with failures, maybe in another way.
+
+    Reading goes on where it stopped, the jobs that ended without success and fit `jobs` run again, and the
+    quarantined rows of `rows` are read again.
+    """
 
     format: str | None = None
     """None: as before, and the options, too."""
     options: dict[str, Any] | None = None
     bad_rows: BadRows | None = None
+    tolerance: Tolerance | None = None
+    jobs: FailedJobs = FailedJobs()
+    rows: BadRowsAgain | None = None
+
+
+class FinishRedrive(Command, frozen=True, kw_only=True, tag="batch.finish_redrive"):
+    """So many jobs of the redrive number `redrive` are queued again."""
+
+    redrive: Count
+    jobs: Count
 
 
 class CountJobs(Command, frozen=True, kw_only=True, tag="batch.count_jobs"):
@@ -171,11 +216,13 @@ BatchCommand = (
     | ListFiles
     | FindFile
     | AdvanceFile
+    | CutJob
     | QuarantineRows
     | FinishFile
     | FailFile
     | FailBatch
     | RedriveBatch
+    | FinishRedrive
     | CountJobs
 )
 
@@ -215,6 +262,15 @@ class BatchAdvanced(Event, frozen=True, kw_only=True, tag="batch.advanced"):
     jobs: int
     columns: bytes | None = None
     """An Arrow schema, as an IPC message, if it is another one than before."""
+    passed: int = 0
+
+
+class JobCut(Event, frozen=True, kw_only=True, tag="batch.job_cut"):
+    """The file's job of this index has so many rows, fewer than it might, since they had waited long enough."""
+
+    file_index: int
+    index: int
+    count: int
 
 
 class RowsQuarantined(Event, frozen=True, kw_only=True, tag="batch.rows_quarantined"):
@@ -232,6 +288,7 @@ class FileFinished(Event, frozen=True, kw_only=True, tag="batch.file_finished"):
     rows: int
     jobs: int
     bad: int = 0
+    passed: int = 0
 
 
 class FileFailed(Event, frozen=True, kw_only=True, tag="batch.file_failed"):
@@ -242,6 +299,7 @@ class FileFailed(Event, frozen=True, kw_only=True, tag="batch.file_failed"):
     rows: int
     jobs: int
     bad: int = 0
+    passed: int = 0
 
 
 class BatchSealed(Event, frozen=True, kw_only=True, tag="batch.sealed"):
@@ -260,24 +318,46 @@ class JobsCounted(Event, frozen=True, kw_only=True, tag="batch.jobs_counted"):
 
 
 class BatchCompleted(Event, frozen=True, kw_only=True, tag="batch.completed"):
-    """All files are read and all jobs have ended."""
+    """All files are read and all jobs have ended, with success but in events of older versions of Rota."""
 
     succeeded: int
     failed: int
 
 
+class BatchCompletedWithFailures(Event, frozen=True, kw_only=True, tag="batch.completed_with_failures"):
+    """All files are read and all jobs have ended, some without success, or some rows are in quarantine."""
+
+    succeeded: int
+    failed: int
+    reason: str
+
+
 class BatchFailed(Event, frozen=True, kw_only=True, tag="batch.failed"):
-    """A file could not be read to its end, or the files not be found."""
+    """A file could not be read to its end, the files not be found, or more went wrong than is tolerated."""
 
     reason: str
 
 
 class BatchRedriven(Event, frozen=True, kw_only=True, tag="batch.redriven"):
-    """The reading of the failed batch goes on; what is None stays as it was."""
+    """The batch goes on; what is None stays as it was.
+
+    For each file whose quarantined rows are read again there is a new file at the end: `mends` are their numbers.
+    """
 
     format: str | None = None
     options: dict[str, Any] | None = None
     bad_rows: BadRows | None = None
+    tolerance: Tolerance | None = None
+    jobs: FailedJobs | None = None
+    """None in events of older versions of Rota: no jobs run again."""
+    mends: tuple[int, ...] = ()
+
+
+class JobsRedriven(Event, frozen=True, kw_only=True, tag="batch.jobs_redriven"):
+    """So many jobs that had ended without success are queued again."""
+
+    redrive: int
+    jobs: int
 
 
 BatchEvent = (
@@ -285,12 +365,15 @@ BatchEvent = (
     | FilesListed
     | FileFound
     | BatchAdvanced
+    | JobCut
     | RowsQuarantined
     | FileFinished
     | FileFailed
     | BatchSealed
     | JobsCounted
     | BatchCompleted
+    | BatchCompletedWithFailures
     | BatchFailed
     | BatchRedriven
+    | JobsRedriven
 )

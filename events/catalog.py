@@ -8,15 +8,17 @@ import msgspec
 
 from events.base import Aggregate, Event, Kind
 from events.batch import BatchCommand, BatchEvent
+from events.batch_control import BatchControl, BatchControlled
 from events.batch_decisions import BATCH
+from events.batch_results import BatchCollected, BatchCollection
 from events.job import JOB, JobCommand, JobEvent
 from events.log import LOG, LogEvent
 from events.spec import SPEC, SpecCommand, SpecEvent
 
 AGGREGATES: dict[Kind, Aggregate] = {"batch": BATCH, "job": JOB, "log": LOG, "spec": SPEC}
 
-AnyCommand = BatchCommand | JobCommand | SpecCommand
-AnyEvent = BatchEvent | JobEvent | LogEvent | SpecEvent
+AnyCommand = BatchCommand | BatchControl | BatchCollection | JobCommand | SpecCommand
+AnyEvent = BatchEvent | BatchControlled | BatchCollected | JobEvent | LogEvent | SpecEvent
 
 
 def _tag(cls: type[Any]) -> str:

@@ -35,6 +35,8 @@ class Format(Struct, frozen=True):
     suffixes: tuple[str, ...] = ()
     """Ends of file names, lower case, without the dot."""
     media_types: tuple[str, ...] = ()
+    streamed: bool = False
+    """Whether its bytes can be read as they come, so that callers may stream them in."""
 
 
 FORMATS: dict[str, Format] = {
@@ -43,21 +45,26 @@ FORMATS: dict[str, Format] = {
         ArrowOptions,
         ("arrow", "arrows", "feather", "ipc"),
         ("application/vnd.apache.arrow.file", "application/vnd.apache.arrow.stream"),
+        streamed=True,
     ),
-    "avro": Format("actors.formats.avro", AvroOptions, ("avro",), ("application/avro", "avro/binary")),
-    "csv": Format("actors.formats.csv", CsvOptions, ("csv",), ("text/csv", "application/csv")),
-    "json": Format("actors.formats.json", JsonOptions, ("json", "geojson"), ("application/json",)),
+    "avro": Format(
+        "actors.formats.avro", AvroOptions, ("avro",), ("application/avro", "avro/binary"), streamed=True
+    ),
+    "csv": Format("actors.formats.csv", CsvOptions, ("csv",), ("text/csv", "application/csv"), streamed=True),
+    "json": Format("actors.formats.json", JsonOptions, ("json", "geojson"), ("application/json",), streamed=True),
     "messagepack": Format(
         "actors.formats.messagepack",
         MessagePackOptions,
         ("msgpack", "mpk"),
         ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"),
+        streamed=True,
     ),
     "ndjson": Format(
         "actors.formats.ndjson",
         NdjsonOptions,
         ("ndjson", "jsonl", "jsonlines"),
         ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"),
+        streamed=True,
     ),
     "ods": Format("actors.formats.ods", OdsOptions, ("ods",), ("application/vnd.oasis.opendocument.spreadsheet",)),
     "parquet": Format(
@@ -65,15 +72,17 @@ FORMATS: dict[str, Format] = {
     ),
     "raw": Format("actors.formats.raw", RawOptions, ("bin",), ()),
     "toml": Format("actors.formats.toml", TomlOptions, ("toml",), ("application/toml",)),
-    "tsv": Format("actors.formats.csv", TsvOptions, ("tsv", "tab"), ("text/tab-separated-values",)),
+    "tsv": Format("actors.formats.csv", TsvOptions, ("tsv", "tab"), ("text/tab-separated-values",), streamed=True),
     "xlsx": Format(
         "actors.formats.xlsx",
         XlsxOptions,
         ("xlsx", "xlsm", "xls"),
         ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "application/vnd.ms-excel"),
     ),
-    "xml": Format("actors.formats.xml", XmlOptions, ("xml",), ("application/xml", "text/xml")),
-    "yaml": Format("actors.formats.yaml", YamlOptions, ("yaml", "yml"), ("application/yaml", "text/yaml")),
+    "xml": Format("actors.formats.xml", XmlOptions, ("xml",), ("application/xml", "text/xml"), streamed=True),
+    "yaml": Format(
+        "actors.formats.yaml", YamlOptions, ("yaml", "yml"), ("application/yaml", "text/yaml"), streamed=True
+    ),
 }
 
 

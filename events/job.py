@@ -1,8 +1,9 @@
 """The job: one run of a job spec with given params; it has attempts.
 
     scheduled ─► queued ─► running ─► succeeded · failed · timed_out
-        ▲           │         │
+        ▲           │         │                 │
         └───────────┴─────────┴──► after a failed attempt with retries left; `cancelled` from any of the three
+        └───────────────────────────────────────┴──► when it is redriven, unless it succeeded
 
 A job that is due at once starts with `job.queued`. Its details stand in every `job.queued` event, since that
 event is what the worker is handed.
@@ -48,9 +49,17 @@ class CancelJob(Command, frozen=True, kw_only=True, tag="job.cancel"):
     """Do not run the job any more."""
 
     reason: str = ""
+    lenient: bool = False
+    """Whether it is no fault if the job has ended by then."""
 
 
-JobCommand = ScheduleJob | ReleaseJob | CancelJob | StartJob | ProgressJob | SucceedJob | FailJob
+class RedriveJob(Command, frozen=True, kw_only=True, tag="job.redrive"):
+    """Run a job again that ended without success; `redrive` grows with each time that this is asked."""
+
+    redrive: int
+
+
+JobCommand = ScheduleJob | ReleaseJob | CancelJob | RedriveJob | StartJob | ProgressJob | SucceedJob | FailJob
 
 # Events
 
@@ -135,6 +144,14 @@ class JobCancelled(JobEnded, frozen=True, kw_only=True, tag="job.cancelled"):
     reason: str = ""
 
 
+class JobRedriven(Event, frozen=True, kw_only=True, tag="job.redriven"):
+    """The job had ended without success and runs again, with as many attempts as at first; it is queued next."""
+
+    redrive: int
+    batch: str | None = None
+    """The job's batch: part of the event's subject, as with the events that end jobs."""
+
+
 JobEvent = (
     JobScheduled
     | JobQueued
@@ -145,6 +162,7 @@ JobEvent = (
     | JobFailed
     | JobTimedOut
     | JobCancelled
+    | JobRedriven
 )
 
 
@@ -158,6 +176,10 @@ class JobState(Struct, frozen=True):
     details: JobDetails
     worker: str | None = None
     """Who has told that it runs the attempt."""
+    redrive: int = 0
+    """The last time that it was made to run again, 0 if it never was."""
+    earlier: int = 0
+    """Attempts before that."""
 
 
 # Decisions
@@ -174,6 +196,8 @@ def decide(state: JobState | None, command: JobCommand, now: datetime) -> list[E
         raise UnknownAggregateError(f"There is no job {command.id}", job=command.id)
     if isinstance(command, CancelJob):
         return _cancel(state, command, now)
+    if isinstance(command, RedriveJob):
+        return _redrive(state, command, now)
     if state.status in ENDED_JOB:
         return []
     if isinstance(command, ReleaseJob):
@@ -190,7 +214,10 @@ def evolve(state: JobState | None, event: JobEvent) -> JobState:
         case JobScheduled():
             return JobState(event.originator_version, "scheduled", 0, event.details)
         case JobQueued():
-            return JobState(event.originator_version, "queued", event.attempt, event.details)
+            first = JobState(event.originator_version, "queued", event.attempt, event.details)
+            if state is None:
+                return first
+            return replace(first, redrive=state.redrive, earlier=state.earlier)
     if state is None:
         raise ValueError(f"The history of job {event.originator_id} does not begin with its details")
     status: JobStatus
@@ -209,6 +236,15 @@ def evolve(state: JobState | None, event: JobEvent) -> JobState:
             status = "timed_out"
         case JobCancelled():
             status = "cancelled"
+        case JobRedriven():
+            return replace(
+                state,
+                version=event.originator_version,
+                status="scheduled",
+                worker=None,
+                redrive=event.redrive,
+                earlier=state.attempt,
+            )
         case _:
             assert_never(event)
     return replace(state, version=event.originator_version, status=status)
@@ -223,7 +259,7 @@ def _weigh(state: JobState) -> int:
 
 
 # A job that tells its progress for a day has as many events as seconds.
-JOB = Aggregate("job", decide, evolve, JobState, _correlation_id, _weigh, snapshot_every=100)
+JOB = Aggregate("job", decide, evolve, JobState, _correlation_id, _weigh, snapshot_every=100, state_version=2)
 
 
 def _first(command: ScheduleJob, now: datetime) -> Event:
@@ -252,6 +288,8 @@ def _cancel(state: JobState, command: CancelJob, now: datetime) -> list[Event]:
     if state.status == "cancelled":
         return []
     if state.status in ENDED_JOB:
+        if command.lenient:
+            return []
         raise EndedError(f"Job {command.id} has already {state.status.replace('_', ' ')}", job=command.id)
     return [
         JobCancelled(
@@ -263,6 +301,20 @@ def _cancel(state: JobState, command: CancelJob, now: datetime) -> list[Event]:
             reason=command.reason,
         )
     ]
+
+
+def _redrive(state: JobState, command: RedriveJob, now: datetime) -> list[Event]:
+    if state.status == "succeeded" or state.status not in ENDED_JOB or command.redrive <= state.redrive:
+        return []
+    version = state.version + 1
+    redriven = JobRedriven(
+        originator_id=command.id,
+        originator_version=version,
+        at=now,
+        redrive=command.redrive,
+        batch=state.details.batch,
+    )
+    return [redriven, _queued(command.id, state, version + 1, now)]
 
 
 def _report(state: JobState, report: StartJob | ProgressJob | SucceedJob | FailJob, now: datetime) -> list[Event]:
@@ -300,10 +352,11 @@ def _fail(state: JobState, report: FailJob, facts: dict[str, Any]) -> list[Event
     facts |= {"worker": report.worker, "started_at": report.started_at, "fault": report.fault}
     now: datetime = facts["at"]
     retry = state.details.retry
-    if report.final or report.attempt >= retry.max_attempts:
+    attempt = report.attempt - state.earlier
+    if report.final or attempt >= retry.max_attempts:
         ended = JobTimedOut if report.timed_out else JobFailed
         return [ended(batch=state.details.batch, **facts)]
-    delay = retry.delay_after(report.attempt)
+    delay = retry.delay_after(attempt)
     retry_at = now + timedelta(seconds=delay)
     failed = JobAttemptFailed(timed_out=report.timed_out, retry_at=retry_at, **facts)
     return [failed] if delay else [failed, _queued(report.id, state, state.version + 2, now)]

@@ -5,7 +5,9 @@ rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spe
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
 rota.payload.<batch>.<file>.<block>.<index>.<digest>   rows of a job
+rota.chunk.<batch>.<head or rest>           bytes that are streamed in
 rota.result.<job id>                        a large result
+rota.results_file.<batch>.<collection>.<piece>   results of a batch in a file
 rota.timer.<kind>.<id>:<attempt>
 rota.snapshot.<kind>.<id>
 rota.dead_letter.<refused or failed>.<kind>.<id>
@@ -15,7 +17,7 @@ rota.shard.<name>                           each shard tells the others that it 
 from events.base import Event, Kind
 from events.catalog import KINDS, TAGS, AnyCommand, split_tag
 from events.ids import group_of
-from events.job import JobEnded, JobQueued, ReleaseJob
+from events.job import JobEnded, JobQueued, JobRedriven, ReleaseJob
 
 PARTITIONS = 16
 """How many lines commands are sorted into; it cannot be changed while commands wait."""
@@ -31,7 +33,7 @@ def event_subject(event: Event) -> str:
     subject = f"rota.event.{kind}.{event.originator_id}.{name}"
     if isinstance(event, JobQueued):
         return f"{subject}.{event.details.queue}.{PRIORITY}.{event.details.spec}"
-    if isinstance(event, JobEnded) and event.batch:
+    if isinstance(event, JobEnded | JobRedriven) and event.batch:
         return f"{subject}.{event.batch}"
     return subject
 
@@ -46,9 +48,37 @@ def opened_subject(batch: str) -> str:
     return f"rota.event.batch.{batch}.opened"
 
 
-def ended_jobs_filter(batch: str) -> str:
-    """Return what matches the last events of a batch's jobs: no other event has six tokens."""
-    return f"rota.event.job.*.*.{batch}"
+def ended_jobs_filter(batch: str, name: str = "*") -> str:
+    """Return what matches the last events of a batch's jobs, and `redriven`: no other event has six tokens.
+
+    `name` is how they ended, as `failed`, or `redriven`; all of them if it is left out.
+    """
+    return f"rota.event.job.*.{name}.{batch}"
+
+
+def end_filter(job: str, batch: str) -> str:
+    """Return what matches the events that ended a job of a batch, and those that redrove it."""
+    return f"rota.event.job.{job}.*.{batch}"
+
+
+def chunks_filter(batch: str) -> str:
+    """Return what matches all that was streamed in for a batch."""
+    return f"rota.chunk.{batch}.>"
+
+
+def chunk_subject(batch: str, *, head: bool) -> str:
+    """Return where bytes of a stream are kept: its head as long as the batch, the rest until they are in jobs."""
+    return f"rota.chunk.{batch}.{'head' if head else 'rest'}"
+
+
+def results_file_subject(batch: str, collection: str, piece: int) -> str:
+    """Return where a piece of a file of results is kept that is for download."""
+    return f"rota.results_file.{batch}.{collection}.{piece}"
+
+
+def results_file_filter(batch: str, collection: str = "*") -> str:
+    """Return what matches the pieces of a batch's files of results."""
+    return f"rota.results_file.{batch}.{collection}.*"
 
 
 def command_subject(command: AnyCommand) -> str:

@@ -3,13 +3,13 @@
 from aiohttp import web
 
 from gateway.answers import answer
+from gateway.batch_operations import open_batch, redrive_batch
 from gateway.bodies import decode, read_body
 from gateway.callers import http_asker
 from gateway.edge import edge_of
 from gateway.history import answer_events
 from gateway.lookup import ID, find_batch
-from gateway.operations import open_batch, redrive_batch
-from rota.protocol import BatchRequest, BatchResponse, RedriveRequest
+from rota.batch_protocol import BatchRequest, BatchResponse, RedriveRequest
 
 routes = web.RouteTableDef()
 

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from events.sources import Connection, steps_up
 from gateway.problems import Faults, unknown
-from rota.protocol import BatchRequest
+from rota.batch_protocol import BatchRequest
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 SECRETS = frozenset(

@@ -15,8 +15,9 @@ from gateway.edge import Edge
 from gateway.problems import MAX_FAULTS
 from gateway.translate import Specs
 from projections.views import Views, fold
+from rota.batch_protocol import BatchView
 from rota.errors import NotFoundError, UnavailableError
-from rota.protocol import BatchView, JobView, SpecView
+from rota.protocol import JobView, SpecView
 
 ID = r"{id:[A-Za-z0-9_-]{1,128}}"
 """The ids in paths; anything else could be a pattern of NATS subjects."""

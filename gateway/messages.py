@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rota.protocol import Id, JobFault, JobStatus, RedriveRequest, RegisterSpec, SpecView
+from rota.batch_protocol import RedriveRequest
+from rota.protocol import Id, JobFault, JobStatus, RegisterSpec, SpecView
 
 WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
 

@@ -9,33 +9,20 @@ from typing import Any
 
 import msgspec
 
-from events.batch import OpenBatch, RedriveBatch
-from events.batch_decisions import BATCH
 from events.catalog import AnyCommand
 from events.ids import keyed_group, new_group
 from events.jetstream.log import Recorded
 from events.jetstream.status import Watch
 from events.job import JOB, CancelJob, JobCancelled, JobEnded, JobFailed, JobSucceeded, JobTimedOut
-from events.sources import Connection
 from gateway.callers import Asker
 from gateway.edge import Edge
 from gateway.lookup import find, find_specs
 from gateway.messages import CommandResponse, JobResult, SpecRequest
-from gateway.options import check_options
 from gateway.problems import Faults
-from gateway.repeats import check_batch, check_jobs
-from gateway.translate import batch_command, job_commands
-from rota.errors import BY_SLUG, ConflictError, InvalidRequestError, RotaError
-from rota.protocol import (
-    ENDED_JOB,
-    BatchRequest,
-    JobFault,
-    JobRequest,
-    JobStatus,
-    RedriveRequest,
-    RegisterSpec,
-    Result,
-)
+from gateway.repeats import check_jobs
+from gateway.translate import job_commands
+from rota.errors import BY_SLUG, ConflictError, RotaError
+from rota.protocol import ENDED_JOB, JobFault, JobRequest, JobStatus, RegisterSpec, Result
 
 ASK_SECONDS = 2.0
 """How long a shard's answer is waited for; the command is stored all the same."""
@@ -47,7 +34,7 @@ async def schedule(edge: Edge, requests: Sequence[JobRequest], asker: Asker, *, 
     KeyReusedError if a key stands for something else.
     """
     specs = await find_specs(edge, (one.spec for one in requests))
-    group = _group(asker, "request")
+    group = group_for(asker, "request")
     commands = job_commands(requests, specs, edge.schemas, group, datetime.now(UTC), listed=listed)
     await check_jobs(edge, requests, commands, keyed=asker.key is not None, listed=listed)
     await edge.bus.send(commands, caller=asker.caller)
@@ -84,38 +71,6 @@ async def cancel_job(edge: Edge, id_: str, reason: str, asker: Asker) -> Command
     return await carry_out(edge, CancelJob(id=id_, reason=reason), asker)
 
 
-async def open_batch(edge: Edge, request: BatchRequest, asker: Asker) -> str:
-    """Open a batch; when it returns the id, the batch is durable. KeyReusedError as for jobs."""
-    specs = await find_specs(edge, [request.spec])
-    id_ = keyed_group("batch", request.spec, request.key) if request.key else _group(asker, "batch")
-    command = batch_command(request, specs, edge.schemas, _connections(edge), id_)
-    if request.key or asker.key:
-        await check_batch(edge, request, command)
-    await edge.bus.send([command], caller=asker.caller)
-    return id_
-
-
-async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: Asker) -> CommandResponse:
-    """Have the reading of a failed batch go on.
-
-    ConflictError if that cannot be, as it is completed, NotFoundError if there is none.
-    """
-    found = await find(edge, "batch", id_)
-    state = reduce(BATCH.evolve, (recorded.event for recorded in found.events), None)
-    details = state.details if state else found.waiting.details if isinstance(found.waiting, OpenBatch) else None
-    if details and (request.format is not None or request.options is not None):
-        # What is left out stays as it was, and must go with what is given.
-        faults = Faults()
-        check_options(
-            request.format or details.format,
-            details.options if request.options is None else request.options,
-            faults,
-        )
-        faults.check()
-    command = RedriveBatch(id=id_, format=request.format, options=request.options, bad_rows=request.bad_rows)
-    return await carry_out(edge, command, asker)
-
-
 async def register_spec(edge: Edge, request: SpecRequest, asker: Asker) -> CommandResponse:
     """Make a kind of job known; InvalidRequestError if its schema is none."""
     faults = Faults()
@@ -136,7 +91,7 @@ async def carry_out(edge: Edge, command: AnyCommand, asker: Asker) -> CommandRes
     return CommandResponse(command.id, "done")
 
 
-def _group(asker: Asker, kind: str) -> str:
+def group_for(asker: Asker, kind: str) -> str:
     """Return the group of the ids that a request makes: the same for the same key, else a new one."""
     return keyed_group(kind, "", asker.key) if asker.key else new_group(time.time_ns() // 1_000_000, os.urandom(10))
 
@@ -150,11 +105,3 @@ def _status(history: list[Recorded]) -> JobStatus:
 async def _value(edge: Edge, result: Result) -> Any:
     body = await edge.payloads.get(result.payload) if result.payload else result.value
     return None if body is None else msgspec.msgpack.decode(body)
-
-
-def _connections(edge: Edge) -> dict[str, Connection]:
-    # Read each time, so that a new connection needs no restart.
-    try:
-        return edge.config.connections()
-    except InvalidRequestError as error:
-        raise RotaError(f"The connections cannot be read: {error}") from error

@@ -16,8 +16,9 @@ from events.jetstream.beginnings import beginnings
 from events.job import JobQueued, JobScheduled, ScheduleJob
 from gateway.edge import Edge
 from gateway.problems import MAX_FAULTS
+from rota.batch_protocol import BatchRequest
 from rota.errors import KeyReusedError, Problem
-from rota.protocol import BatchRequest, JobRequest
+from rota.protocol import JobRequest
 
 OTHER = "It was another one under this key"
 JOB_FIELDS = ("spec", "params", "queue", "retry", "timeout_seconds", "labels")
@@ -32,7 +33,14 @@ BATCH_FIELDS = (
     "bad_rows",
     "max_readers",
     "rows_per_job",
+    "bytes_per_job",
+    "seconds_per_job",
+    "first",
+    "limit",
     "max_jobs_in_flight",
+    "max_bytes_in_flight",
+    "tolerance",
+    "stream",
     *JOB_FIELDS[1:],
 )
 

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from events.jetstream.bus import HEADROOM_BYTES
 from events.jetstream.service import Endpoint, Handler, Reply, Service
+from gateway.batch_operations import open_batch, redrive_batch
 from gateway.bodies import check_plain, check_size, decode, decode_jobs
 from gateway.callers import Asker, nats_asker
 from gateway.edge import Edge
@@ -25,19 +26,11 @@ from gateway.messages import (
     SpecList,
     SpecRequest,
 )
-from gateway.operations import cancel_job, job_result, open_batch, redrive_batch, register_spec, schedule
+from gateway.operations import cancel_job, job_result, register_spec, schedule
 from gateway.problems import Faults, document
+from rota.batch_protocol import BatchRequest, BatchResponse, BatchView
 from rota.errors import RotaError, TooLargeError, UnavailableError
-from rota.protocol import (
-    CONTENT_TYPE,
-    BatchRequest,
-    BatchResponse,
-    BatchView,
-    JobRequest,
-    JobView,
-    ScheduleRequest,
-    ScheduleResponse,
-)
+from rota.protocol import CONTENT_TYPE, JobRequest, JobView, ScheduleRequest, ScheduleResponse
 
 NAME = "rota"
 VERSION = "1.0.0"

@@ -7,16 +7,13 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
-from events.batch import BatchDetails, OpenBatch
 from events.ids import keyed_group, member
 from events.job import ScheduleJob
-from events.sources import Connection
-from gateway.files import check_files
-from gateway.options import check_options
 from gateway.problems import Faults, unknown
 from gateway.schemas import Schemas
+from rota.batch_protocol import BatchRequest
 from rota.jetstream import MAX_BATCH
-from rota.protocol import MAX_INLINE_BYTES, BatchRequest, JobDetails, JobRequest, SpecView
+from rota.protocol import MAX_INLINE_BYTES, JobDetails, JobRequest, SpecView
 
 MAX_KEYED = MAX_BATCH - 1
 """Jobs with a key in one list: each is a message of its own, the others are one together."""
@@ -54,7 +51,7 @@ def job_commands(
         if spec.rows is not None:
             faults.add(f"{place}/spec", f"{spec.name} works on the rows of a batch: POST /batches")
             continue
-        params = _packed(request, spec, schemas, place, faults)
+        params = packed(request, spec, schemas, place, faults)
         run_at = request.run_at or None
         if not isinstance(request.delay_seconds, UnsetType):
             if run_at:
@@ -71,10 +68,10 @@ def job_commands(
             id_ = member(group, index) if listed else group
         details = JobDetails(
             spec.name,
-            _or(request.queue, spec.queue),
+            chosen(request.queue, spec.queue),
             params,
-            _or(request.retry, spec.retry),
-            _or(request.timeout_seconds, spec.timeout_seconds),
+            chosen(request.retry, spec.retry),
+            chosen(request.timeout_seconds, spec.timeout_seconds),
             request.labels,
         )
         commands.append(ScheduleJob(id=id_, details=details, run_at=run_at))
@@ -84,44 +81,7 @@ def job_commands(
     return commands
 
 
-def batch_command(
-    request: BatchRequest, specs: Specs, schemas: Schemas, connections: Mapping[str, Connection], id_: str
-) -> OpenBatch:
-    """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong."""
-    faults = Faults()
-    check_files(request, connections, faults)
-    check_options(request.format, request.options, faults)
-    spec = specs.found.get(request.spec)
-    if spec is None:
-        faults.add("#/spec", unknown("spec", request.spec, specs.names))
-        raise faults.refusal()
-    if spec.rows is None:
-        faults.add("#/spec", f"{spec.name} does not take rows; its handler needs a parameter for them")
-    details = BatchDetails(
-        spec=spec.name,
-        queue=_or(request.queue, spec.queue),
-        files=tuple(request.files),
-        rows_per_job=request.rows_per_job,
-        max_jobs_in_flight=request.max_jobs_in_flight,
-        params=_packed(request, spec, schemas, "#", faults),
-        connection=request.connection,
-        format=request.format,
-        options=request.options,
-        retry=_or(request.retry, spec.retry),
-        timeout_seconds=_or(request.timeout_seconds, spec.timeout_seconds),
-        labels=request.labels,
-        compression=request.compression,
-        selection=request.selection,
-        bad_rows=request.bad_rows,
-        max_readers=request.max_readers,
-    )
-    faults.check()
-    return OpenBatch(id=id_, details=details)
-
-
-def _packed(
-    request: JobRequest | BatchRequest, spec: SpecView, schemas: Schemas, place: str, faults: Faults
-) -> Raw:
+def packed(request: JobRequest | BatchRequest, spec: SpecView, schemas: Schemas, place: str, faults: Faults) -> Raw:
     """Return the params as MessagePack, checked."""
     schemas.check(spec, request.params, place, faults)
     try:
@@ -142,5 +102,6 @@ def _packed(
     return Raw(packed)
 
 
-def _or(value: T | UnsetType, default: T) -> T:
+def chosen(value: T | UnsetType, default: T) -> T:
+    """Return what a request says, or what holds if it says nothing."""
     return default if isinstance(value, UnsetType) else value

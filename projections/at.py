@@ -11,10 +11,11 @@ from projections.prefix import fold
 from projections.tables import Tables
 from projections.verify import TRIMMED
 from projections.views import Views
+from rota.batch_protocol import BatchView
 from rota.errors import InvalidRequestError
 from rota.extension import AsOf, Progress, What
 from rota.jetstream import Connection
-from rota.protocol import BatchView, JobView, QueueView, SpecView
+from rota.protocol import JobView, QueueView, SpecView
 from rota.replay import Replay, extent, last_before, last_on
 
 FILTERS: dict[What, frozenset[str]] = {

@@ -12,18 +12,9 @@ from events.jetstream.log import Recorded
 from events.spec import Definition
 from projections.sqlite import EPOCH, MICROSECOND, connect_read_only, from_microseconds, transaction
 from projections.tables import SCHEMA_VERSION, apply, create
+from rota.batch_protocol import BatchView, FileView
 from rota.errors import InvalidRequestError, UnavailableError
-from rota.protocol import (
-    BatchStatus,
-    BatchView,
-    FileView,
-    JobFault,
-    JobList,
-    JobStatus,
-    JobView,
-    QueueView,
-    SpecView,
-)
+from rota.protocol import BatchStatus, JobFault, JobList, JobStatus, JobView, QueueView, SpecView
 
 CURSOR = re.compile(r"[0-9a-f]{1,15}")
 

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import rota
+from rota.batch_protocol import BatchView
 from rota.errors import RotaError
-from rota.protocol import BatchView
 from scripts.dataset import as_csv, orders, sums
 from scripts.stack import Stack, StartError
 from scripts.store import Store

@@ -19,6 +19,8 @@ EVENTS = "ROTA_EVENTS"
 WORK = "ROTA_WORK"
 PAYLOADS = "ROTA_PAYLOADS"
 RESULTS = "ROTA_RESULTS"
+CHUNKS = "ROTA_CHUNKS"
+RESULTS_FILES = "ROTA_RESULTS_FILES"
 SNAPSHOTS = "ROTA_SNAPSHOTS"
 DEAD_LETTERS = "ROTA_DEAD_LETTERS"
 
@@ -74,6 +76,19 @@ STREAMS: dict[str, dict[str, Any]] = {
         "storage": "file",
         "allow_direct": True,
     },
+    # What is streamed in: removed as it is in jobs, and at the end of the batch.
+    CHUNKS: {
+        "subjects": ["rota.chunk.*.*"],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+    },
+    RESULTS_FILES: {
+        "subjects": ["rota.results_file.*.*.*"],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+    },
     SNAPSHOTS: {
         "subjects": ["rota.snapshot.*.*"],
         "retention": "limits",
@@ -95,6 +110,8 @@ SNAPSHOT_DAYS = 30
 
 KEPT_DAYS: dict[str, Callable[[Config], float]] = {
     PAYLOADS: lambda config: config.keep_payloads_days,
+    CHUNKS: lambda config: config.keep_payloads_days,
+    RESULTS_FILES: lambda config: config.keep_results_days,
     RESULTS: lambda config: config.keep_results_days,
     SNAPSHOTS: lambda _: SNAPSHOT_DAYS,
     DEAD_LETTERS: lambda config: config.keep_dead_letters_days,
@@ -137,7 +154,11 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
         EVENTS,
         {
             "durable_name": READERS,
-            "filter_subjects": ["rota.event.batch.*.opened", "rota.event.batch.*.redriven"],
+            "filter_subjects": [
+                "rota.event.batch.*.opened",
+                "rota.event.batch.*.redriven",
+                "rota.event.batch.*.results_requested",
+            ],
             "ack_policy": "explicit",
             "ack_wait": 10 * SECOND,
             "max_ack_pending": 1000,

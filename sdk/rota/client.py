@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from rota.batch_protocol import BatchRequest, BatchResponse, BatchView, RedriveRequest
 from rota.dead_letters import DeadLetters
 from rota.errors import JobFailedError
 from rota.http import DEFAULT_URL, LONG_POLL_SECONDS, Event, Gateway
@@ -26,9 +27,6 @@ from rota.options import BadRows
 from rota.protocol import (
     ENDED_BATCH,
     ENDED_JOB,
-    BatchRequest,
-    BatchResponse,
-    BatchView,
     CancelRequest,
     JobFault,
     JobList,
@@ -36,7 +34,6 @@ from rota.protocol import (
     JobStatus,
     JobView,
     QueueView,
-    RedriveRequest,
     ScheduleRequest,
     ScheduleResponse,
     SpecView,

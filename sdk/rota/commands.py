@@ -14,12 +14,13 @@ from typing import Any
 from msgspec.structs import asdict
 
 from rota import show
+from rota.batch_protocol import BatchView
 from rota.client import Client
 from rota.errors import JobFailedError, NotFoundError
 from rota.http import Event
 from rota.jobs import Job
 from rota.options import Selection
-from rota.protocol import ENDED_BATCH, BatchView, JobView
+from rota.protocol import ENDED_BATCH, JobView
 from rota.worker import Worker
 
 PROGRESS_SECONDS = 0.5

@@ -7,8 +7,9 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
+from rota.batch_protocol import BatchView
 from rota.errors import IncompatibleError
-from rota.protocol import BatchView, JobView, QueueView, SpecView
+from rota.protocol import JobView, QueueView, SpecView
 
 GROUP = "rota.commands"
 

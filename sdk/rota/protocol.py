@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from rota.options import BadRows, Compression, Selection
-
 # In Python a `$` alone lets a line break pass at the end, on which the server would end the connection.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}(?!\n)$")]
 """A job spec's, a queue's or a connection's name: one token of a NATS subject."""
@@ -21,12 +19,16 @@ Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}(?!\n)$")]
 
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
 Seconds = Annotated[float, Meta(gt=0, le=30 * 24 * 3600)]
-RowsForm = Literal["arrow", "dicts"]
+RowsForm = Literal["arrow", "dicts", "json", "messagepack"]
+"""How a worker gets the rows of a batch job: `dicts` are made by the SDK of an Arrow payload."""
+PayloadForm = Literal["arrow", "json", "messagepack"]
 JobStatus = Literal["scheduled", "queued", "running", "succeeded", "failed", "timed_out", "cancelled"]
-BatchStatus = Literal["reading", "sealed", "completed", "failed", "cancelled"]
+BatchStatus = Literal[
+    "reading", "paused", "sealed", "cancelling", "completed", "completed_with_failures", "failed", "cancelled"
+]
 
 ENDED_JOB: frozenset[JobStatus] = frozenset({"succeeded", "failed", "timed_out", "cancelled"})
-ENDED_BATCH: frozenset[BatchStatus] = frozenset({"completed", "failed", "cancelled"})
+ENDED_BATCH: frozenset[BatchStatus] = frozenset({"completed", "completed_with_failures", "failed", "cancelled"})
 
 # Headers of a message with commands; each may be left out.
 CALLER = "Rota-Caller"
@@ -83,8 +85,8 @@ class Payload(Struct, frozen=True):
         return hashlib.sha256(body).hexdigest() == self.sha256
 
 
-class Rows(Struct, frozen=True):
-    """The rows of a batch job, an Arrow IPC stream, and where they came from."""
+class Rows(Struct, frozen=True, omit_defaults=True):
+    """The rows of a batch job, and where they came from."""
 
     batch: Id
     file: str
@@ -94,6 +96,14 @@ class Rows(Struct, frozen=True):
     """Number of the first row in its file, from 0."""
     count: int
     payload: Payload
+    form: PayloadForm = "arrow"
+    """The payload: an Arrow IPC stream, a JSON array of objects, or a MessagePack array of maps."""
+    version: str | None = None
+    """Of the file: its ETag, time of change, or size."""
+    size: int | None = None
+    """Of the file, in bytes."""
+    columns: dict[str, str] = {}
+    """Arrow types of the columns by their names; left out where they are very many."""
 
 
 class JobDetails(Struct, frozen=True, omit_defaults=True):
@@ -242,50 +252,6 @@ class ScheduleResponse(Struct, frozen=True):
     ids: list[str]
 
 
-class BatchRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Files that Rota reads and cuts into jobs of `rows_per_job` rows."""
-
-    spec: Name
-    files: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=10_000)
-    ]
-    """Paths below a connection, or http(s) URLs; with `/` at the end a directory, with `*`, `?` or `[` a glob."""
-    connection: Name | None = None
-    selection: Selection = Selection()
-    """Which files of directories and globs are read."""
-    format: str | None = None
-    """Found out for each file by its name, media type and first bytes if it is left out."""
-    options: dict[str, Any] = {}
-    """Options of the format; without a format, options by the names of formats."""
-    compression: Compression | None = None
-    """Found out for each file if it is left out."""
-    bad_rows: BadRows = "fail"
-    max_readers: Annotated[int, Meta(ge=1, le=64)] = 4
-    """Files that are read at a time, at most."""
-    rows_per_job: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    max_jobs_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 2000
-    params: dict[str, Any] = {}
-    queue: Name | UnsetType = UNSET
-    retry: RetryPolicy | UnsetType = UNSET
-    timeout_seconds: Seconds | UnsetType | None = UNSET
-    labels: dict[str, str] = {}
-    key: Key | UnsetType = UNSET
-
-
-class RedriveRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How the reading of a failed batch goes on; what is left out stays as it was."""
-
-    format: str | None = None
-    options: dict[str, Any] | None = None
-    bad_rows: BadRows | None = None
-
-
-class BatchResponse(Struct, frozen=True):
-    """The id of the batch."""
-
-    id: str
-
-
 class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Why something is cancelled."""
 
@@ -311,38 +277,6 @@ class JobView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: datetime | None = None
     progress: float | None = None
     error: JobFault | None = None
-
-
-class FileView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One file of a batch."""
-
-    path: str
-    status: Literal["reading", "finished", "failed"]
-    size: int | None = None
-    format: str | None = None
-    rows: int = 0
-    jobs: int = 0
-    bad_rows: int = 0
-    """Rows that could not be read and were left out."""
-    error: str | None = None
-
-
-class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A batch as `GET /batches/{id}` shows it."""
-
-    id: str
-    spec: str
-    status: BatchStatus
-    files: list[FileView]
-    files_total: int
-    rows: int
-    jobs: dict[str, int]
-    """Number of jobs by state, and `total`."""
-    opened_at: datetime
-    sealed_at: datetime | None = None
-    ended_at: datetime | None = None
-    error: str | None = None
-    labels: dict[str, str] = {}
 
 
 class QueueView(Struct, frozen=True, kw_only=True):

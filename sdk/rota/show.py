@@ -8,9 +8,10 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from rota.batch_protocol import BatchView
 from rota.chain import Link, walk
 from rota.extension import Verdict
-from rota.protocol import ENDED_JOB, BatchView, DeadLetterView, JobFault, JobStatus, JobView, QueueView, SpecView
+from rota.protocol import ENDED_JOB, DeadLetterView, JobFault, JobStatus, JobView, QueueView, SpecView
 
 HEAD = frozenset({"sequence", "at", "type", "id", "version", "origin"})
 """What all events have."""

@@ -15,7 +15,7 @@ import msgspec
 
 import rota
 from events.ids import batch_job_id
-from rota.protocol import BatchView
+from rota.batch_protocol import BatchView
 from scripts.stack import ROOT, Service, Stack, program
 from scripts.store import Store
 

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 import rota
+from rota.batch_protocol import BatchRequest
 from rota.errors import InvalidRequestError, JobFailedError, NotFoundError
-from rota.protocol import MAX_JOBS_PER_REQUEST, BatchRequest, JobRequest, JobStatus
+from rota.protocol import MAX_JOBS_PER_REQUEST, JobRequest, JobStatus
 from scripts.dataset import as_csv, orders, sums
 from scripts.stack import free_port, program
 from tests.acceptance import kinds

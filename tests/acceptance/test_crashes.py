@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 import rota
-from rota.protocol import BatchView
+from rota.batch_protocol import BatchView
 from scripts.dataset import sums
 from tests.acceptance.audit import assert_log_and_views_agree
 from tests.acceptance.conftest import MANY_ROWS

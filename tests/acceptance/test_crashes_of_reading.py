@@ -22,8 +22,8 @@ from events.batch import FileFailed, RowsQuarantined
 from events.catalog import AnyEvent
 from events.formats import FORMATS
 from events.job import JobQueued, JobSucceeded
+from rota.batch_protocol import BatchView
 from rota.options import CsvOptions
-from rota.protocol import BatchView
 from scripts.demo import until_known
 from scripts.stack import Stack, free_port
 from scripts.workers import start_workers

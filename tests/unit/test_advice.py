@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from gateway.advice import explained
+from rota.batch_protocol import BatchRequest
 from rota.options import CsvOptions, RawOptions
-from rota.protocol import BatchRequest, ScheduleRequest
+from rota.protocol import ScheduleRequest
 
 
 def said(value: object, type_: type) -> tuple[str, str]:

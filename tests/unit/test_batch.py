@@ -37,7 +37,8 @@ from events.batch import (
     RedriveBatch,
     RowsQuarantined,
 )
-from events.batch_decisions import BatchState, decide, evolve
+from events.batch_decisions import decide
+from events.batch_state import BatchState, evolve
 from events.catalog import decode_event, encode
 from rota.protocol import ENDED_BATCH
 

@@ -17,9 +17,10 @@ from events.jetstream.log import Append, Log
 from events.jetstream.topology import prepare
 from events.job import JobQueued, JobSucceeded
 from rota import show
+from rota.batch_protocol import BatchView
 from rota.cli import main
 from rota.jetstream import Connection
-from rota.protocol import BatchView, JobDetails, Result
+from rota.protocol import JobDetails, Result
 from tests.unit.test_client import END, PlayedGateway, batch, event, job, problem, sent, streamed
 
 ROTA = Path(sys.executable).with_name("rota")

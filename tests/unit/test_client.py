@@ -9,8 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from rota import Client, Job, JobFailedError, JobRequest, RotaError
+from rota.batch_protocol import BatchRequest
 from rota.errors import BY_SLUG, ConflictError, InvalidRequestError, NotFoundError, Problem, UnavailableError
-from rota.protocol import BatchRequest, JobFault
+from rota.protocol import JobFault
 
 DROP = object()
 """The connection is cut in place of an answer."""

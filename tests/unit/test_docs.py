@@ -13,7 +13,7 @@ from events.config import Config
 from events.formats import FORMATS
 from events.sources import SOURCES
 from gateway import batches, dead_letters, health, jobs, queues, specs, status
-from rota import protocol
+from rota import batch_protocol, protocol
 from rota.jobs import Job
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,10 +22,10 @@ FORMAT_PAGES = REFERENCE / "formats"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 SECTIONS = ["Options", "Types", "Bad rows", "Positions", "Limits"]
 REQUESTS = {
-    "BatchRequest": protocol.BatchRequest,
+    "BatchRequest": batch_protocol.BatchRequest,
     "CancelRequest": protocol.CancelRequest,
     "JobRequest": protocol.JobRequest,
-    "RedriveRequest": protocol.RedriveRequest,
+    "RedriveRequest": batch_protocol.RedriveRequest,
     "ScheduleRequest": protocol.ScheduleRequest,
 }
 ROUTES: list[web.RouteDef] = [
@@ -190,7 +190,7 @@ def test_bodies_in_the_reference_are_requests(name: str, body: str) -> None:
 
 @pytest.mark.parametrize(("address", "body"), curls())
 def test_bodies_that_curl_sends_are_requests(address: str, body: str) -> None:
-    types = {"batches": protocol.BatchRequest, "schedule": protocol.JobRequest}
+    types = {"batches": batch_protocol.BatchRequest, "schedule": protocol.JobRequest}
     request = msgspec.json.decode(body, type=types[address])
     assert request.spec in shop(ROOT / "docs" / "quickstart.md")
 

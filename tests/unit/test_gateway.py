@@ -13,15 +13,17 @@ from events.formats import formats
 from events.ids import keyed_group
 from events.job import ScheduleJob
 from events.sources import HttpConnection, S3Connection
+from gateway.batch_requests import batch_command
 from gateway.bodies import decode, decode_jobs
 from gateway.options import TYPES, check_options
 from gateway.pointers import pointer, split_message
 from gateway.problems import Faults
 from gateway.schemas import Schemas
-from gateway.translate import Specs, batch_command, job_commands
+from gateway.translate import Specs, job_commands
+from rota.batch_protocol import BatchRequest
 from rota.errors import InvalidRequestError, RotaError, TooLargeError
 from rota.options import ColumnType, Selection
-from rota.protocol import BatchRequest, JobRequest, RetryPolicy, SpecView
+from rota.protocol import JobRequest, RetryPolicy, SpecView
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SCHEMA = {

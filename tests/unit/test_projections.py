@@ -48,11 +48,10 @@ from events.job import (
 from events.spec import Definition, SpecChanged, SpecRegistered
 from projections.tables import apply, create
 from projections.views import Views, fold
+from rota.batch_protocol import BatchView, FileView
 from rota.errors import InvalidRequestError
 from rota.protocol import (
-    BatchView,
     FailJob,
-    FileView,
     JobDetails,
     JobFault,
     JobView,
