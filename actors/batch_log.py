@@ -1,9 +1,10 @@
 """A batch as its readers and their supervisor see it: its state in the log, and what they tell it."""
 
+import logging
 from collections.abc import Sequence
 
 from events.batch_state import BatchState
-from events.catalog import AnyCommand
+from events.catalog import AnyCommand, AnyEvent
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.repository import load_state
@@ -13,6 +14,10 @@ from rota.errors import RotaError
 from rota.follow import Follower
 from rota.jetstream import Connection, until_available
 
+ASK_SECONDS = 10.0
+
+log = logging.getLogger("rota.reader")
+
 
 class BatchLog:
     """One batch in the log; `caller` is who tells it something. While NATS is away, all methods wait."""
@@ -21,30 +26,45 @@ class BatchLog:
         self._log = Log(connection)
         self._snapshots = Snapshots(connection)
         self._bus = Bus(connection)
-        self._batch = batch
+        self.batch = batch
         self._caller = caller
 
     async def state(self) -> tuple[BatchState | None, int]:
         """Return the batch's state, and the log's sequence of its last event; None if there are no events."""
-        return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self._batch))
+        return await until_available(lambda: load_state(self._log, self._snapshots, "batch", self.batch))
 
     async def known_state(self) -> BatchState:
         """Return the batch's state; RotaError if there are no events."""
         state, _ = await self.state()
         if state is None:
-            raise RotaError(f"The events of the batch {self._batch} are gone")
+            raise RotaError(f"The events of the batch {self.batch} are gone")
         return state
 
     async def opened_at(self) -> int:
         """Return the log's sequence at which the batch was opened."""
-        return await until_available(lambda: self._log.sequence_on(opened_subject(self._batch)))
+        return await until_available(lambda: self._log.sequence_on(opened_subject(self.batch)))
 
     def follow(self, after: int) -> Follower:
         """Follow the batch's own events and the ends of its jobs, without their bodies."""
-        subjects = [ended_jobs_filter(self._batch), aggregate_filter("batch", self._batch)]
+        subjects = [ended_jobs_filter(self.batch), aggregate_filter("batch", self.batch)]
         return self._log.follow(subjects, after=after, headers_only=True)
+
+    async def events(self) -> list[AnyEvent]:
+        """Return all events of the batch itself, oldest first."""
+        return [one.event for one in await until_available(lambda: self._log.load("batch", self.batch))]
+
+    async def ask(self, command: AnyCommand) -> None:
+        """Send a command that follows from the opening of the batch, and wait until it is carried out."""
+        opened = f"{self.batch}.1"
+        while (
+            await until_available(
+                lambda: self._bus.ask(command, timeout=ASK_SECONDS, caller=self._caller, causation_id=opened)
+            )
+            is None
+        ):
+            log.warning("batch %s: nobody answers to %s; asking again", self.batch, type(command).__name__)
 
     async def send(self, commands: Sequence[AnyCommand]) -> None:
         """Send commands that follow from the opening of the batch."""
-        opened = f"{self._batch}.1"
+        opened = f"{self.batch}.1"
         await until_available(lambda: self._bus.send(commands, caller=self._caller, causation_id=opened))
