@@ -9,8 +9,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def ahead(make: Callable[[], Iterator[T]], limit: int) -> AsyncGenerator[T, None]:
-    """Run a blocking iterator in a thread, up to `limit` items ahead of who takes them."""
+async def ahead(
+    make: Callable[[], Iterator[T]], limit: int, stop: Callable[[], None] = lambda: None
+) -> AsyncGenerator[T, None]:
+    """Run a blocking iterator in a thread, up to `limit` items ahead of who takes them.
+
+    Who leaves early waits until it has come to its next item, or to its end; `stop`, which may block, is called
+    then so that it does not wait for what may never come.
+    """
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[T | BaseException | None] = asyncio.Queue(limit)
     stopped = threading.Event()
@@ -29,14 +35,18 @@ async def ahead(make: Callable[[], Iterator[T]], limit: int) -> AsyncGenerator[T
         else:
             put(None)
 
+    ended = False
     thread = asyncio.ensure_future(asyncio.to_thread(run))
     try:
         while (item := await items.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
+        ended = True
     finally:
         stopped.set()
+        if not ended:
+            await asyncio.to_thread(stop)
         while not thread.done():
             # The thread may be waiting for room.
             with suppress(asyncio.QueueEmpty):

@@ -1,10 +1,11 @@
 """A batch as its readers and their supervisor see it: its state in the log, and what they tell it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from events.batch_state import BatchState
 from events.catalog import AnyCommand, AnyEvent
+from events.ids import place_in_batch
 from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.repository import load_state
@@ -12,9 +13,10 @@ from events.jetstream.snapshots import Snapshots
 from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
 from rota.errors import RotaError
 from rota.follow import Follower
-from rota.jetstream import Connection, until_available
+from rota.jetstream import Connection, Msg, until_available
 
 ASK_SECONDS = 10.0
+LOOK_SECONDS = 1.0
 
 log = logging.getLogger("rota.reader")
 
@@ -44,10 +46,24 @@ class BatchLog:
         """Return the log's sequence at which the batch was opened."""
         return await until_available(lambda: self._log.sequence_on(opened_subject(self.batch)))
 
+    async def redriven_at(self) -> int:
+        """Return the log's sequence at which the batch was redriven last, 0 if it never was."""
+        subject = f"rota.event.batch.{self.batch}.redriven"
+        return await until_available(lambda: self._log.sequence_on(subject))
+
     def follow(self, after: int) -> Follower:
         """Follow the batch's own events and the ends of its jobs, without their bodies."""
         subjects = [ended_jobs_filter(self.batch), aggregate_filter("batch", self.batch)]
         return self._log.follow(subjects, after=after, headers_only=True)
+
+    def follow_jobs(self, after: int, names: Sequence[str] = ("*",), *, headers_only: bool = True) -> Follower:
+        """Follow what ended its jobs, and `redriven`; `names` are those of the events, as `failed`."""
+        subjects = [ended_jobs_filter(self.batch, name) for name in names]
+        return self._log.follow(subjects, after=after, headers_only=headers_only)
+
+    def place_of(self, message: Msg) -> tuple[int, int] | None:
+        """Return the file and the index of an event's job; None if it only says that it is of this batch."""
+        return place_in_batch(message.subject.split(".")[3], self.batch)
 
     async def events(self) -> list[AnyEvent]:
         """Return all events of the batch itself, oldest first."""
@@ -68,3 +84,13 @@ class BatchLog:
         """Send commands that follow from the opening of the batch."""
         opened = f"{self.batch}.1"
         await until_available(lambda: self._bus.send(commands, caller=self._caller, causation_id=opened))
+
+
+async def caught_up(follower: Follower) -> AsyncIterator[Msg]:
+    """Yield what was in the log when following began, or began again after a loss."""
+    while follower.behind:
+        messages = await follower.take(timeout=LOOK_SECONDS)
+        if not messages:
+            await follower.look()
+        for message in messages:
+            yield message

@@ -1,62 +1,57 @@
 """The reader of one file: cuts it into jobs and schedules them, from where the batch's events say to its end.
 
-Rows are stored before the jobs that need them, jobs before the progress that counts them. Whoever takes over goes
-on after the last `batch.advanced`, and the jobs that it makes again have the ids that they had, so none is doubled.
+Rows are stored before the jobs that need them, jobs before the progress that counts them, and an early cut is in
+the log before its job is. Whoever takes over goes on after the last `batch.advanced`, and the jobs that it makes
+again have the ids and the rows that they had, so none is doubled.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, closing
+from functools import partial
 
 import msgspec
-import pyarrow as pa
-from msgspec.structs import replace
 
 from actors.ahead import ahead
-from actors.cutter import Cut, MissingRowsError, Slice, cut
+from actors.bad_rows import clipped, quarantine
+from actors.batch_jobs import BatchJobs
+from actors.batch_log import BatchLog
+from actors.cutter import Cut, Cutter, JobLimits, MissingRowsError, Slice
 from actors.flight import Flight
 from actors.formats.block import BadRowError
-from actors.formats.detect import detect
 from actors.formats.input import Input
 from actors.formats.registry import read
+from actors.opening import OpenedFile, configured, kinds, open_file, open_stream
+from actors.picker import pick, quarantined_numbers
 from actors.prefetch import prefetched
+from actors.progress import Progress
+from actors.row_range import RowRange, row_range
+from actors.scheduled_jobs import first_unscheduled
 from actors.sources.errors import SourceError
-from actors.sources.file import SourceFile
-from events.batch import (
-    AdvanceFile,
-    BatchDetails,
-    FailFile,
-    FileFault,
-    FindFile,
-    FinishFile,
-    Position,
-    QuarantineRows,
-)
+from actors.stream_file import StreamFile
+from events.batch import AdvanceFile, BatchDetails, CutJob, FileFault, FindFile
 from events.batch_state import FileState
-from events.catalog import AnyCommand, encode
+from events.catalog import AnyCommand
 from events.formats import formats
-from events.ids import batch_job_id
 from events.jetstream.payloads import Payloads
-from events.job import ScheduleJob
-from events.sources import Connection
-from events.subjects import rows_subject
-from rota.errors import NotFoundError, TooLargeError
-from rota.jetstream import until_available
+from events.sources import Connection as SourceConnection
+from rota.errors import NotFoundError, RotaError, TooLargeError
+from rota.jetstream import Connection, until_available
 from rota.options import Compression, Options
-from rota.protocol import JobDetails, Payload, Rows
 
-TELL_SECONDS = 0.5
 BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
-MESSAGE_BYTES = 1024 * 1024
-"""About the size of the messages that schedule jobs or tell of bad rows."""
-MAX_FAULTS_A_MESSAGE = 500
-MAX_MESSAGE_CHARACTERS = 2000
-MAX_TEXT_CHARACTERS = 500
+TICK_SECONDS = 0.1
+"""How often it is looked whether rows have waited long enough, while nothing comes."""
+WITHOUT_OFFSETS = frozenset({"xml", "yaml"})
+"""Formats that read a file from its start, wherever they go on."""
 
 log = logging.getLogger("rota.reader")
+
+
+class OvertakenError(RotaError):
+    """Another reader cuts the same file, so that this one must not go on."""
 
 
 class FileReader:
@@ -64,103 +59,170 @@ class FileReader:
 
     def __init__(
         self,
-        batch: str,
+        log: BatchLog,
         details: BatchDetails,
         *,
-        sources: Callable[[], dict[str, Connection]],
-        payloads: Payloads,
+        sources: Callable[[], dict[str, SourceConnection]],
+        connection: Connection,
         flight: Flight,
-        send: Callable[[Sequence[AnyCommand]], Awaitable[None]],
     ) -> None:
-        self._batch = batch
+        self._log = log
+        self._batch = log.batch
         self._details = details
         self._sources = sources
-        self._payloads = payloads
+        self._connection = connection
+        self._payloads = Payloads(connection)
         self._flight = flight
-        self._send_all = send
 
-    async def run(self, index: int, progress: FileState) -> bool:
-        """Read a file to its end, or tell the batch why that cannot be; say whether it was read."""
-        reading = _Reading(index, progress)
+    async def run(self, index: int, file: FileState) -> bool:
+        """Read a file to its end, or tell the batch why that cannot be; say whether it was read.
+
+        OvertakenError says that another reader is at the same file.
+        """
+        progress = Progress(self._batch, index, file)
         try:
-            await self._read(reading)
+            await self._read(progress)
+        except OvertakenError:
+            raise
         except BadRowError as error:
             fault = error.fault
         except (SourceError, NotFoundError, TooLargeError) as error:
             message = str(error)
-            fault = FileFault(message if progress.path in message else f"{progress.path}: {message}")
+            fault = FileFault(message if file.path in message else f"{file.path}: {message}")
         except MemoryError:
-            fault = FileFault(f"{progress.path} takes more memory than ROTA_READER_MEMORY_BYTES allows")
+            fault = FileFault(f"{file.path} takes more memory than ROTA_READER_MEMORY_BYTES allows")
         except MissingRowsError as error:
-            fault = FileFault(f"{progress.path} was changed: {error}")
+            fault = FileFault(f"{file.path} was changed: {error}")
         except Exception as error:
-            log.exception("batch %s: reading %s failed", self._batch, progress.path)
-            fault = FileFault(f"{progress.path} cannot be read: {type(error).__name__}")
+            log.exception("batch %s: reading %s failed", self._batch, file.path)
+            fault = FileFault(f"{file.path} cannot be read: {type(error).__name__}")
         else:
             return True
         log.info("batch %s fails: %s", self._batch, fault.message)
-        await self._send(
-            FailFile(
-                id=self._batch,
-                file_index=index,
-                fault=clipped(fault),
-                rows=reading.rows,
-                jobs=reading.jobs,
-                bad=reading.bad,
-            )
-        )
+        await self._send(progress.fail(clipped(fault)))
         return False
 
-    async def _read(self, reading: "_Reading") -> None:
-        details, progress = self._details, reading.progress
-        source = configured(self._sources(), details.connection)
-        file = await asyncio.to_thread(SourceFile, source, progress.path)
-        try:
-            if progress.found and progress.version != file.version:
-                raise SourceError(f"{progress.path} was changed since its reading began")
-            if progress.found:
-                format_, compression = progress.format, progress.compression
-            else:
-                format_, compression = await asyncio.to_thread(_detected, file, details)
-                await self._send(
-                    FindFile(
-                        id=self._batch,
-                        file_index=reading.index,
-                        size=file.size,
-                        file_version=file.version,
-                        format=format_,
-                        compression=compression,
-                    )
-                )
-                if (file.version, format_, compression) != (
-                    progress.version,
-                    progress.format,
-                    progress.compression,
-                ):
-                    self._check_countable(progress)
-                    reading.begin_again()
-            await self._cut(reading, Input(file, compression), format_, self._options(format_))
-            await asyncio.to_thread(file.check_unchanged)
-        finally:
-            await asyncio.to_thread(file.close)
+    async def _read(self, progress: Progress) -> None:
+        range_ = await self._range(progress)
+        if progress.jobs or not range_.is_empty:
+            file = await self._open(progress.file.path)
+            try:
+                format_, compression = await self._find(progress, file)
+                await self._cut(progress, file, format_, compression, range_)
+                await asyncio.to_thread(file.check_unchanged)
+            finally:
+                await asyncio.to_thread(file.close)
+        if self._counts_all:
+            await self._log.ask(progress.finish())
+        else:
+            await self._send(progress.finish())
+
+    @property
+    def _counts_all(self) -> bool:
+        """Whether rows are counted over all files: the log must know of the files before."""
+        return bool(self._details.first) or self._details.limit is not None
+
+    async def _range(self, progress: Progress) -> RowRange:
+        if not self._counts_all:
+            return RowRange()
+        return row_range(self._details, (await self._log.known_state()).files, progress.index)
+
+    async def _open(self, path: str) -> OpenedFile:
+        details = self._details
+        if details.stream:
+            return await open_stream(self._connection, self._batch, details.stream)
+        return await open_file(configured(self._sources(), details.connection), path)
+
+    async def _find(self, progress: Progress, file: OpenedFile) -> tuple[str, Compression]:
+        """Find out the format of a file, and tell it; SourceError if it is not the file that was read before."""
+        known = progress.file
+        if known.found:
+            if known.version != file.version:
+                raise SourceError(f"{known.path} was changed since its reading began")
+            return known.format, known.compression
+        format_, compression = await asyncio.to_thread(kinds, file, self._details)
         await self._send(
-            FinishFile(
+            FindFile(
                 id=self._batch,
-                file_index=reading.index,
-                rows=reading.rows,
-                jobs=reading.jobs,
-                bad=reading.bad,
+                file_index=progress.index,
+                size=file.size,
+                file_version=file.version,
+                format=format_,
+                compression=compression,
             )
         )
+        if (file.version, format_, compression) != (known.version, known.format, known.compression):
+            self._check_countable(known)
+            progress.begin_again()
+        return format_, compression
 
-    def _check_countable(self, progress: FileState) -> None:
+    def _check_countable(self, known: FileState) -> None:
         """Raise SourceError if rows of another version of the file cannot be told from those that are in jobs."""
-        left_out = progress.bad or progress.position.bad or progress.quarantined
-        if progress.rows and left_out:
+        if known.rows and known.left_out:
             raise SourceError(
-                f"{progress.path} was changed, and bad rows of it were left out: its rows would be counted anew. "
+                f"{known.path} was changed, and bad rows of it were left out: its rows would be counted anew. "
                 "Open another batch"
             )
+
+    async def _cut(
+        self, progress: Progress, file: OpenedFile, format_: str, compression: Compression, range_: RowRange
+    ) -> None:
+        details = self._details
+        progress.passed = range_.passed
+        cutter = await self._cutter(progress, range_)
+        given = Input(file, compression, pieces_as_they_come=bool(details.stream))
+        cuts = await self._cuts(progress, given, format_, cutter)
+        jobs = BatchJobs(self._batch, details, progress.index, progress.file, version=file.version, size=file.size)
+        releases = compression == "none" and format_ not in WITHOUT_OFFSETS
+        try:
+            await _while_telling(
+                self._schedule_all(progress, jobs, cuts, file),
+                progress.tell(partial(self._advance, file if releases else None)),
+            )
+        finally:
+            if not progress.jobs:
+                progress.passed = min(range_.passed, cutter.reached)
+
+    async def _cutter(self, progress: Progress, range_: RowRange) -> Cutter:
+        details, timed_from = self._details, 0
+        if details.seconds_per_job is not None:
+            timed_from = await first_unscheduled(self._connection, self._batch, progress.index, progress.file.jobs)
+        return Cutter(
+            JobLimits(details.rows_per_job, details.bytes_per_job, details.seconds_per_job),
+            rows=progress.rows,
+            jobs=progress.jobs,
+            passed=range_.passed,
+            end=range_.end,
+            known=dict(progress.file.cuts),
+            timed_from=timed_from,
+            form=details.form,
+        )
+
+    async def _cuts(
+        self, progress: Progress, file: Input, format_: str, cutter: Cutter
+    ) -> Callable[[], Iterator[Cut]]:
+        """Return what reads the file, and blocks."""
+        details, options = self._details, self._options(format_)
+        start, known, mends = progress.start, progress.schema, progress.file.mends
+        numbers = None if mends is None else quarantined_numbers(await self._log.events(), mends)
+        ticks = None if details.seconds_per_job is None else TICK_SECONDS
+        bad_rows = details.bad_rows if numbers is None else "skip"
+
+        def cuts() -> Iterator[Cut]:
+            # Parsing, and writing with digests, leave Python alone most of the time: each has a thread.
+            blocks = prefetched(
+                lambda: read(format_, file, options, start, known, bad_rows=bad_rows),
+                BLOCKS_AHEAD,
+                f"parse {file.path}",
+                tick_seconds=ticks,
+            )
+            with closing(blocks):
+                if numbers is None:
+                    yield from cutter.cut(blocks)
+                else:
+                    yield from cutter.cut(pick(blocks, numbers, file.path, bad_rows=details.bad_rows))
+
+        return cuts
 
     def _options(self, format_: str) -> Options:
         given = self._details.options if self._details.format else self._details.options.get(format_, {})
@@ -169,170 +231,75 @@ class FileReader:
         except msgspec.ValidationError as error:
             raise BadRowError(FileFault(f"The options of {format_} are wrong: {error}")) from error
 
-    async def _cut(self, reading: "_Reading", file: Input, format_: str, options: Options) -> None:
-        details = self._details
-        start, known = reading.start, reading.schema
-
-        def cuts() -> Iterator[Cut]:
-            # Parsing, and writing with digests, leave Python alone most of the time: each has a thread.
-            blocks = prefetched(
-                lambda: read(format_, file, options, start, known, bad_rows=details.bad_rows),
-                BLOCKS_AHEAD,
-                f"parse {file.path}",
-            )
-            return cut(blocks, details.rows_per_job or 2**53, rows=reading.rows, jobs=reading.jobs)
-
-        async with aclosing(ahead(cuts, CUTS_AHEAD)) as some:
+    async def _schedule_all(
+        self, progress: Progress, jobs: BatchJobs, cuts: Callable[[], Iterator[Cut]], file: OpenedFile
+    ) -> None:
+        # Who is not to read on may be waiting for bytes.
+        async with aclosing(ahead(cuts, CUTS_AHEAD, file.close)) as some:
             async for one in some:
-                await self._quarantine(reading, one)
-                reading.schema = one.schema
-                await self._schedule(reading, one.slices)
+                await self._quarantine(progress, one)
+                progress.schema = one.schema
+                await self._schedule(progress, jobs, one.slices)
 
-    async def _quarantine(self, reading: "_Reading", one: Cut) -> None:
+    async def _quarantine(self, progress: Progress, one: Cut) -> None:
         """Count the bad rows, and keep them if the batch wishes."""
-        faults = list(one.bad)
-        reading.bad = max(reading.bad, one.bad_before + len(faults))
-        if self._details.bad_rows != "quarantine":
-            return
-        before = one.bad_before
-        while faults:
-            some = [clipped(fault) for fault in faults[:MAX_FAULTS_A_MESSAGE]]
-            faults = faults[MAX_FAULTS_A_MESSAGE:]
-            await self._send(
-                QuarantineRows(id=self._batch, file_index=reading.index, bad_before=before, faults=tuple(some))
-            )
-            before += len(some)
+        progress.bad = max(progress.bad, one.bad_before + len(one.bad))
+        if self._details.bad_rows == "quarantine":
+            for command in quarantine(self._batch, progress.index, one.bad_before, one.bad):
+                await self._send(command)
 
-    async def _schedule(self, reading: "_Reading", slices: list[Slice]) -> None:
+    async def _schedule(self, progress: Progress, jobs: BatchJobs, slices: list[Slice]) -> None:
         """Schedule the jobs of a cut, no more at a time than may be in flight."""
-        index, path = reading.index, reading.progress.path
         while slices:
-            together = min(await self._flight.room(), self._jobs_a_message(path))
+            sizes = [one.body.size for one in slices[: jobs.at_once]]
+            together = await self._flight.room(sizes)
             some, slices = slices[:together], slices[together:]
             for one in some:
-                self._check_size(path, one)
-            jobs = [self._job(index, path, one) for one in some]
+                jobs.check_size(one, self._payloads.max_bytes)
+                if one.early:
+                    await self._tell_cut(progress.index, one)
+            commands = [jobs.make(one) for one in some]
             bodies = [
-                (job.details.rows.payload.subject, one.body)
-                for job, one in zip(jobs, some, strict=True)
-                if job.details.rows
+                (command.details.rows.payload.subject, one.body)
+                for command, one in zip(commands, some, strict=True)
+                if command.details.rows
             ]
             await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            self._flight.add(((index, one.index), one.body.size) for one in some)
-            await self._send(*jobs)
-            last = some[-1]
-            reading.rows, reading.jobs = last.first_row + last.count, last.index + 1
-            if time.monotonic() - reading.told_at >= TELL_SECONDS:
-                reading.told_at = time.monotonic()
-                await self._send(
-                    AdvanceFile(
-                        id=self._batch,
-                        file_index=index,
-                        position=last.position,
-                        rows=reading.rows,
-                        jobs=reading.jobs,
-                        columns=reading.columns(),
-                    )
-                )
+            self._flight.add(((progress.index, one.index), one.body.size) for one in some)
+            await self._send(*commands)
+            progress.schedule(some[-1])
+
+    async def _tell_cut(self, index: int, one: Slice) -> None:
+        """Have an early cut in the log; OvertakenError if another one of the same job is there."""
+        await self._log.ask(CutJob(id=self._batch, file_index=index, index=one.index, count=one.count))
+        state = await self._log.known_state()
+        if state.status == "reading" and (one.index, one.count) not in state.files[index].cuts:
+            raise OvertakenError(f"Another reader has cut job {one.index} of file {index} of {self._batch}")
+
+    async def _advance(self, releases: OpenedFile | None, command: AdvanceFile) -> None:
+        """Tell the batch how far the file is read; bytes of a stream may go that nobody will read again."""
+        if not isinstance(releases, StreamFile):
+            await self._send(command)
+            return
+        await self._log.ask(command)
+        known = (await self._log.known_state()).files[command.file_index]
+        # A batch that has ended meanwhile has not heard of it, and its bytes are needed to go on.
+        if known.jobs >= command.jobs:
+            await releases.release(known.position.offset)
 
     async def _send(self, *commands: AnyCommand) -> None:
-        await self._send_all(commands)
-
-    def _check_size(self, path: str, one: Slice) -> None:
-        limit = self._payloads.max_bytes
-        if one.body.size > limit:
-            last = one.first_row + one.count
-            what = f"rows {one.first_row + 1} to {last}" if one.count > 1 else f"row {last}"
-            helps = "make rows_per_job smaller" if one.count > 1 else "read fewer columns"
-            raise TooLargeError(f"{path}, {what}: {one.body.size} bytes for one job; the limit is {limit}; {helps}")
-
-    def _jobs_a_message(self, path: str) -> int:
-        """Return how many jobs are sent together: they share a message, and each has the batch's params in it."""
-        size = len(self._details.params) + len(encode(self._details.labels)) + len(path)
-        return max(1, MESSAGE_BYTES // size)
-
-    def _job(self, index: int, path: str, one: Slice) -> ScheduleJob:
-        details = self._details
-        rows = Rows(
-            batch=self._batch,
-            file=path,
-            file_index=index,
-            index=one.index,
-            first_row=one.first_row,
-            count=one.count,
-            payload=Payload(rows_subject(self._batch, index, one.index, one.sha256), one.body.size, one.sha256),
-        )
-        return ScheduleJob(
-            id=batch_job_id(self._batch, index, one.index),
-            details=JobDetails(
-                spec=details.spec,
-                queue=details.queue,
-                params=details.params,
-                retry=details.retry,
-                timeout_seconds=details.timeout_seconds,
-                labels=details.labels,
-                rows=rows,
-            ),
-        )
+        await self._log.send(commands)
 
 
-def configured(connections: dict[str, Connection], name: str | None) -> Connection | None:
-    """Return a connection by its name, None for plain URLs; NotFoundError if it is gone."""
-    if name is None:
-        return None
-    if name not in connections:
-        raise NotFoundError(f"The connection {name} is not configured any more")
-    return connections[name]
-
-
-def _detected(file: SourceFile, details: BatchDetails) -> tuple[str, Compression]:
-    """Return the format of a file and its compression, as they are given or as the file shows them."""
-    return detect(
-        file.path,
-        file.media_type,
-        Input(file).head(),
-        format=details.format,
-        compression=file.compression or details.compression,
-    )
-
-
-def clipped(fault: FileFault) -> FileFault:
-    """Return a fault that is not too long for an event, whatever stands in the file."""
-    return replace(
-        fault,
-        message=_clip(fault.message, MAX_MESSAGE_CHARACTERS),
-        column=fault.column and _clip(fault.column, MAX_TEXT_CHARACTERS),
-        text=fault.text and _clip(fault.text, MAX_TEXT_CHARACTERS),
-    )
-
-
-def _clip(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1]}…"
-
-
-class _Reading:
-    """How far a file has been read by now."""
-
-    def __init__(self, index: int, progress: FileState) -> None:
-        self.index = index
-        self.progress = progress
-        self.rows, self.jobs = progress.rows, progress.jobs
-        """As far as they are scheduled."""
-        self.bad = max(progress.bad, progress.position.bad)
-        self.start = progress.position
-        self.schema: pa.Schema | None = None
-        if progress.columns and self.start.row:
-            self.schema = pa.ipc.read_schema(pa.py_buffer(progress.columns))
-        self.told_at = time.monotonic()
-        self._told: tuple[pa.Schema | None, bytes | None] = (None, None)
-
-    def begin_again(self) -> None:
-        """Read from the start and pass over the rows that are in jobs: their places may be others by now."""
-        self.start, self.schema = Position(), None
-
-    def columns(self) -> bytes | None:
-        """Return the columns that are known, as an IPC message; made anew only when they have changed."""
-        if self.schema is not self._told[0]:
-            body = None if self.schema is None else self.schema.remove_metadata().serialize().to_pybytes()
-            self._told = (self.schema, body)
-        return self._told[1]
+async def _while_telling(work: Awaitable[None], telling: Awaitable[None]) -> None:
+    """Do some work to its end, and something that has no end beside it."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(telling)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

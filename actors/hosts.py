@@ -8,13 +8,19 @@ import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+import msgspec
+
 from actors.handler import Handler
 from actors.jobs import Jobs
 from actors.offers import Offer, Offers
 from actors.one_file import read_one_file
 from actors.reader import Reader
 from actors.shard import Shard
+from events.batch import BatchDetails
+from events.catalog import encode
 from events.config import LOG_FORMAT, Config
+from rota.batch_protocol import DryRunView
+from rota.errors import RotaError
 from rota.jetstream import Connection, until_available
 
 
@@ -50,7 +56,7 @@ class ShardHost:
 
 
 class ReaderHost:
-    """A process that reads one batch after another, or single files of batches that others lead."""
+    """A process that reads one batch after another, single files of batches that others lead, or results."""
 
     def __init__(self, config: Config) -> None:
         logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
@@ -67,17 +73,21 @@ class ReaderHost:
         self._offers = Offers()
         self._leading: str | None = None
 
-    async def run(self, batch: str, leads_only: bool) -> None:  # noqa: FBT001 - Ray calls it
-        """Carry a batch to its end, or until `stop`."""
+    async def run(self, batch: str, leads_only: bool) -> bool:  # noqa: FBT001 - Ray calls it
+        """Carry a batch to its end, or until `stop`; False asks to be run again, when nobody else reads it."""
         self._leading, self._offers = batch, Offers()
         offers, sources = self._offers, self._config.connections
+        ended = False
+
+        async def lead(connection: Connection) -> None:
+            nonlocal ended
+            ended = await Reader(connection, sources, batch, offers, leads_only=leads_only).run()
+
         try:
-            await self._run(
-                batch,
-                lambda connection: Reader(connection, sources, batch, offers, leads_only=leads_only).run(),
-            )
+            await self._run(batch, lead)
         finally:
             offers.close()
+        return ended
 
     async def read(self, batch: str, file_index: int, max_jobs: int) -> None:
         """Read one file of a batch to its end, or until `stop`."""
@@ -89,6 +99,33 @@ class ReaderHost:
         if batch != self._leading:
             return None  # it has ended by now; a file of the next one is not for who asks
         return await self._offers.take_for_other()
+
+    async def wanted(self, batch: str) -> int:
+        """Return how many other readers the batch wants at a time."""
+        return self._offers.others if batch == self._leading else 0
+
+    async def collect(self, batch: str, collection: str) -> None:
+        """Write results of a batch into a file, or until `stop`."""
+        from actors.collector import collect_results  # noqa: PLC0415 - what writes tables is large
+
+        sources = self._config.connections
+        await self._run(batch, lambda connection: collect_results(connection, sources, batch, collection))
+
+    async def dry_run(self, body: bytes) -> bytes:
+        """Return what a batch would be: takes BatchDetails, returns a DryRunView, both as MessagePack."""
+        from actors.dry_run import dry_run  # noqa: PLC0415 - few readers need it
+
+        try:
+            details = msgspec.msgpack.decode(body, type=BatchDetails)
+            view = await asyncio.to_thread(dry_run, self._config.connections(), details)
+        except msgspec.MsgspecError as error:
+            view = DryRunView(files=[], files_total=0, jobs=[], error=f"The actors cannot read this: {error}")
+        except RotaError as error:
+            view = DryRunView(files=[], files_total=0, jobs=[], error=str(error))
+        except MemoryError:
+            most = "The first files take more memory than ROTA_READER_MEMORY_BYTES allows"
+            view = DryRunView(files=[], files_total=0, jobs=[], error=most)
+        return encode(view)
 
     async def _run(self, batch: str, work: Callable[[Connection], Awaitable[None]]) -> None:
         async def connected() -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from events.base import Event, Kind, event_id
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import WORK
-from events.job import JobAttemptFailed, JobCancelled, JobScheduled, ReleaseJob
+from events.job import JobAttemptFailed, JobCancelled, JobRedriven, JobScheduled, ReleaseJob
 from events.subjects import work_of
 from rota.errors import UnavailableError
 from rota.jetstream import Connection
@@ -22,7 +22,8 @@ class Jobs:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._withdrawing: set[asyncio.Task[None]] = set()
+        self._withdrawing: dict[str, asyncio.Task[None]] = {}
+        """By the ids of jobs that were cancelled just now."""
 
     async def before(self, events: Sequence[Event]) -> None:
         """Set the timers of waiting jobs, and withdraw the work of cancelled ones."""
@@ -37,16 +38,28 @@ class Jobs:
                     tasks.append(set_timer(self._connection, release, event.retry_at, event_id(event)))
                 case JobCancelled():
                     tasks.append(self._connection.purge(WORK, work_of(event.originator_id)))
-                    again = asyncio.create_task(self._withdraw_again(event.originator_id))
-                    self._withdrawing.add(again)
-                    again.add_done_callback(self._withdrawing.discard)
+                    self._withdraw_later(event.originator_id)
+                case JobRedriven():
+                    # Its new work is not to be withdrawn with the old.
+                    if again := self._withdrawing.pop(event.originator_id, None):
+                        again.cancel()
         if tasks:
             await asyncio.gather(*tasks)
+
+    def _withdraw_later(self, job: str) -> None:
+        task = asyncio.create_task(self._withdraw_again(job))
+        self._withdrawing[job] = task
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if self._withdrawing.get(job) is done:
+                del self._withdrawing[job]
+
+        task.add_done_callback(forget)
 
     async def _withdraw_again(self, job: str) -> None:
         """Purge once more: the server offers work a moment after `job.queued`, maybe after the first purge.
 
-        It does no harm, since a job whose cancellation was sent is never queued again.
+        It does no harm, since a job whose cancellation was sent is only queued again when it is redriven.
         """
         for seconds in WITHDRAW_AGAIN_SECONDS:
             await asyncio.sleep(seconds)

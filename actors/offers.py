@@ -13,16 +13,22 @@ class Offers:
 
     def __init__(self) -> None:
         self._files: deque[int] = deque()
-        self._max_jobs = self._others = 0
+        self._max_jobs = 0
+        self.others = 0
+        """How many other readers the batch wants at a time."""
         self._closed = False
         self._changed = asyncio.Event()
         self.given: set[int] = set()
         """Files that other readers have taken: they have them read to the end, whatever happens."""
 
-    def put(self, files: Iterable[int], *, max_jobs: int, others: int) -> None:
-        """Say which files are not read, for how many other readers; those that others have stay with them."""
+    def put(self, files: Iterable[int]) -> None:
+        """Say which files are not read; those that others have stay with them."""
         self._files = deque(index for index in files if index not in self.given)
-        self._max_jobs, self._others = max_jobs, others
+        self._changed.set()
+
+    def change(self, *, max_jobs: int, others: int) -> None:
+        """Say how files are offered from now on: how many jobs each may have in flight, to how many others."""
+        self._max_jobs, self.others = max_jobs, others
         self._changed.set()
 
     def take(self) -> int | None:
@@ -32,10 +38,10 @@ class Offers:
     async def take_for_other(self) -> Offer | None:
         """Wait for a file that another reader may have; None if there will be no more."""
         while not self._closed:
-            if self._files and self._others:
+            if self._files and self.others:
                 index = self._files.popleft()
                 self.given.add(index)
-                return index, self._max_jobs, self._others
+                return index, self._max_jobs, self.others
             self._changed.clear()
             await self._changed.wait()
         return None

@@ -5,14 +5,16 @@ from collections.abc import Callable
 
 from actors.batch_log import BatchLog
 from actors.file_reader import FileReader
-from actors.flight import Flight
-from actors.reader import TELL_SECONDS
-from events.ids import place_in_batch
-from events.jetstream.payloads import Payloads
+from actors.flight import Flight, readers_of, share_of
+from actors.reader import STEERING, TELL_SECONDS
+from events.batch_state import BatchState
 from events.sources import Connection as SourceConnection
 from rota.follow import Follower
 from rota.jetstream import Connection
 from rota.pull import delivery
+
+STOPS = frozenset({"failed", "cancelling", "cancelled"})
+"""What ends the reading, by the names of the batch's events."""
 
 
 async def read_one_file(
@@ -28,16 +30,15 @@ async def read_one_file(
     if state is None or state.status != "reading" or state.files[index].finished:
         return
     begun, after = state.files[index], sequence
-    flight = Flight(max_jobs, begun.jobs, {index: begun.jobs})
+    limits = _limits(state) | {"max_jobs": max_jobs}
+    flight = Flight(before=begun.jobs, known={index: begun.jobs}, paused=state.paused, **limits)
     if begun.found or begun.jobs:
         # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
         after = await log.opened_at()
-    reader = FileReader(
-        batch, state.details, sources=sources, payloads=Payloads(connection), flight=flight, send=log.send
-    )
+    reader = FileReader(log, state.details, sources=sources, connection=connection, flight=flight)
     async with log.follow(after) as follower:
         reading = asyncio.create_task(reader.run(index, begun), name=f"read {batch} {index}")
-        ended = asyncio.create_task(_follow(follower, batch, index, flight, sequence), name=f"follow {batch}")
+        ended = asyncio.create_task(_follow(follower, log, index, flight, sequence), name=f"follow {batch}")
         try:
             await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -49,14 +50,28 @@ async def read_one_file(
             task.result()
 
 
-async def _follow(follower: Follower, batch: str, index: int, flight: Flight, seen: int) -> None:
-    """Note the file's jobs that end, until the batch has failed after the sequence that was seen."""
+async def _follow(follower: Follower, log: BatchLog, index: int, flight: Flight, seen: int) -> None:
+    """Note the file's jobs that end, and go on as the batch wishes, until it stops after the sequence seen."""
     while True:
         for message in await follower.take(timeout=TELL_SECONDS):
-            _, _, kind, id_, name, *_ = message.subject.split(".")
-            if kind == "batch" and name in ("failed", "cancelled"):
-                if delivery(message).sequence > seen:
-                    return
+            _, _, kind, _, name, *_ = message.subject.split(".")
+            if kind == "job":
+                place = log.place_of(message)
+                if place is None or place[0] != index:
+                    continue
+                if name == "redriven":
+                    flight.redriven(place)
+                else:
+                    flight.ended(place)
+            elif delivery(message).sequence <= seen:
                 continue
-            if kind == "job" and (place := place_in_batch(id_, batch)) and place[0] == index:
-                flight.ended(place)
+            elif name in STOPS:
+                return
+            elif name in STEERING:
+                state = await log.known_state()
+                flight.adapt(paused=state.paused, **_limits(state))
+
+
+def _limits(state: BatchState) -> dict[str, int]:
+    """Return this reader's share, as the batch's lead shares out what the batch may have in flight."""
+    return share_of(state.details, readers_of(state.details, sum(not file.finished for file in state.files)))

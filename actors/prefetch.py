@@ -3,18 +3,30 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.2
 
 
-def prefetched(make: Callable[[], Iterator[T]], limit: int, name: str) -> Generator[T, None, None]:
+@overload
+def prefetched(make: Callable[[], Iterator[T]], limit: int, name: str) -> Generator[T, None, None]: ...
+
+
+@overload
+def prefetched(
+    make: Callable[[], Iterator[T]], limit: int, name: str, *, tick_seconds: float | None
+) -> Generator[T | None, None, None]: ...
+
+
+def prefetched(
+    make: Callable[[], Iterator[T]], limit: int, name: str, *, tick_seconds: float | None = None
+) -> Generator[T | None, None, None]:
     """Yield the items of an iterator that a thread runs, up to `limit` items ahead.
 
-    What the iterator raises is raised here. When this is closed, the iterator is closed by its thread as soon as it
-    comes to its next item.
+    With `tick_seconds` None is yielded whenever nothing has come for so long. What the iterator raises is raised
+    here. When this is closed, the iterator is closed by its thread as soon as it comes to its next item.
     """
     items: queue.Queue[T | _End] = queue.Queue(limit)
     closed = threading.Event()
@@ -45,7 +57,14 @@ def prefetched(make: Callable[[], Iterator[T]], limit: int, name: str) -> Genera
 
     threading.Thread(target=run, name=name, daemon=True).start()
     try:
-        while not isinstance(item := items.get(), _End):
+        while True:
+            try:
+                item = items.get(timeout=tick_seconds)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, _End):
+                break
             yield item
         if item.error is not None:
             raise item.error

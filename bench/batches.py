@@ -1,7 +1,9 @@
-"""A CSV from end to end: from an object store, in jobs of 1,000 rows, through two worker processes.
+"""CSV from end to end: from an object store, in jobs of 1,000 rows, through two worker processes.
 
 Measured from the request to the last end of a job. The floors read the same file from the local disk in one
 process that does nothing else: pyarrow's streaming reader alone, and with each 1,000 rows as an Arrow IPC stream.
+
+Then two files together, of 10 million rows (with --quick of 2 million), by one reader and by two.
 """
 
 import asyncio
@@ -23,10 +25,12 @@ from scripts.store import Store
 ROWS_PER_JOB = 1000
 
 
-async def rows_per_second(client: rota.Client, path: str, rows: int) -> float:
-    """Load the file as a batch; return rows/s from the request to the end of the last job."""
+async def rows_per_second(client: rota.Client, rows: int, *paths: str, readers: int = 1) -> float:
+    """Load files as a batch; return rows/s from the request to the end of the last job."""
     started = time.perf_counter()
-    id_ = await client.batches.open(spec="count", connection=STORE, files=[path], rows_per_job=ROWS_PER_JOB)
+    id_ = await client.batches.open(
+        spec="count", connection=STORE, files=list(paths), rows_per_job=ROWS_PER_JOB, max_readers=readers
+    )
     await client.batches.wait(id_, timeout=300)
     seconds = time.perf_counter() - started
     batch = await client.batches.get(id_)
@@ -64,25 +68,34 @@ async def measure(stack: Stack, store: Store, folder: Path, *, quick: bool) -> d
     file.write_bytes(as_csv(orders(large)))
     store.put("large.csv", file.read_bytes())
     store.put("small.csv", as_csv(orders(small)))
+    store.put("other.csv", file.read_bytes())
     async with rota.Client(stack.url) as client:
         await until_known(client, {"count"})
-        await rows_per_second(client, "small.csv", small)
+        await rows_per_second(client, small, "small.csv")
         peak_bytes(stack, reset=True)
-        await rows_per_second(client, "small.csv", small)
+        await rows_per_second(client, small, "small.csv")
         peak_of_small = peak_bytes(stack)
         rates, plain, sliced, shares, growths = [], [], [], [], []
         for _ in range(runs):
             peak_bytes(stack, reset=True)
-            rates.append(await rows_per_second(client, "large.csv", large))
+            rates.append(await rows_per_second(client, large, "large.csv"))
             growths.append(peak_bytes(stack) / peak_of_small - 1)
             plain.append(floor(file, large, slices=False))
             sliced.append(floor(file, large, slices=True))
             shares.append(rates[-1] / sliced[-1])
+        pair = ("large.csv", "other.csv")
+        by_one, by_two = [], []
+        for _ in range(runs):
+            by_one.append(await rows_per_second(client, 2 * large, *pair))
+            by_two.append(await rows_per_second(client, 2 * large, *pair, readers=2))
     return {
         "rows_per_second": (f"{large:,} rows x 10 columns end to end", rates),
         "floor_rows_per_second": ("floor: pyarrow.csv.open_csv alone", plain),
         "floor_ipc_rows_per_second": ("floor: open_csv and Arrow IPC of each slice", sliced),
         "share_of_floor": ("share of the second floor", shares),
+        "one_reader_rows_per_second": (f"two files, {2 * large:,} rows, by one reader", by_one),
+        "two_readers_rows_per_second": ("the same by two readers", by_two),
+        "two_readers_ratio": ("two readers to one", [two / one for one, two in zip(by_one, by_two, strict=True)]),
         "memory_growth": (f"reader's peak memory, {small:,} -> {large:,} rows", growths),
     }
 

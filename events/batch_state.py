@@ -151,7 +151,8 @@ def evolve(state: BatchState | None, event: BatchEvent | BatchControlled | Batch
         case BatchRedriven():
             return _redriven(state, event)
         case JobsRedriven():
-            return replace(state, redrive=None, failed=state.failed - event.jobs)
+            # Its jobs are counted like all others: by what the log says of each, which its reader tells before.
+            return replace(state, redrive=None)
         case BatchPaused():
             return replace(state, paused=True)
         case BatchResumed():

@@ -42,6 +42,10 @@ class Config(Struct, frozen=True, kw_only=True):
     """Most memory that the process of a reader may have; a file that needs more is an error."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
     """Largest request body that the gateway takes."""
+    stream_bytes: Annotated[int, Meta(ge=16 * 1024**2)] = 64 * 1024**2
+    """Bytes that are streamed in for a batch and not in jobs yet; beyond that its sender is held back."""
+    kept_stream_bytes: Annotated[int, Meta(ge=16 * 1024**2)] = 16 * 1024**3
+    """Largest stream that has to be kept whole: it is compressed, or YAML or XML."""
     max_streams: Annotated[int, Meta(ge=1)] = 500
     """Streams of events that the gateway serves at a time."""
     keep_events_days: Days = 0

@@ -6,6 +6,7 @@ rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
 rota.payload.<batch>.<file>.<block>.<index>.<digest>   rows of a job
 rota.chunk.<batch>.<head or rest>           bytes that are streamed in
+rota.dry_run                                a question, answered by a supervisor
 rota.result.<job id>                        a large result
 rota.results_file.<batch>.<collection>.<piece>   results of a batch in a file
 rota.timer.<kind>.<id>:<attempt>
@@ -59,6 +60,10 @@ def ended_jobs_filter(batch: str, name: str = "*") -> str:
 def end_filter(job: str, batch: str) -> str:
     """Return what matches the events that ended a job of a batch, and those that redrove it."""
     return f"rota.event.job.{job}.*.{batch}"
+
+
+DRY_RUN = "rota.dry_run"
+"""Where somebody who can read files is asked what a batch would be; nothing is stored there."""
 
 
 def chunks_filter(batch: str) -> str:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from events.config import Config
 from events.jetstream.topology import prepare
-from gateway import batches, dead_letters, health, jobs, queues, specs, status
+from gateway import bad_rows, batches, dead_letters, dry_runs, health, jobs, queues, results, specs, status, streams
 from gateway.edge import EDGE, Edge
 from gateway.problems import answer_problems
 from gateway.service import service
@@ -16,7 +16,19 @@ from rota.jetstream import Connection
 def application(config: Config) -> web.Application:
     """Return the gateway. It starts without the projections; without NATS it raises UnavailableError."""
     app = web.Application(middlewares=[answer_problems], client_max_size=config.max_body_bytes)
-    for resource in (jobs, batches, dead_letters, queues, specs, status, health):
+    for resource in (
+        jobs,
+        dry_runs,
+        batches,
+        bad_rows,
+        results,
+        streams,
+        dead_letters,
+        queues,
+        specs,
+        status,
+        health,
+    ):
         app.add_routes(resource.routes)
 
     async def run(app: web.Application) -> AsyncIterator[None]:

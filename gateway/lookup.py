@@ -1,7 +1,7 @@
 """What is known of a spec, job or batch, however new it is: views lag behind the log, the log behind commands."""
 
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,7 +15,7 @@ from gateway.edge import Edge
 from gateway.problems import MAX_FAULTS
 from gateway.translate import Specs
 from projections.views import Views, fold
-from rota.batch_protocol import BatchView
+from rota.batch_protocol import BatchView, RowView
 from rota.errors import NotFoundError, UnavailableError
 from rota.protocol import JobView, SpecView
 
@@ -74,12 +74,28 @@ async def find_job(edge: Edge, id_: str) -> JobView:
 async def find_batch(edge: Edge, id_: str) -> BatchView:
     """Return a batch's view; NotFoundError if there was never such an id."""
     with suppress(UnavailableError):
-        if view := edge.views().batch(id_):
+        if view := edge.views().batch(id_, datetime.now(UTC)):
             return view
     with closing((await find(edge, "batch", id_)).views()) as views:
-        if view := views.batch(id_):
+        if view := views.batch(id_, datetime.now(UTC)):
             return view
     raise NotFoundError(f"There is no batch {id_}")
+
+
+async def find_row(edge: Edge, id_: str, file: str | None, row: int) -> RowView:
+    """Return which job of a batch had a row, as the views know it; errors as of `Views.row`."""
+    async with batch_views(edge, id_) as views:
+        return views.row(id_, file, row)
+
+
+@asynccontextmanager
+async def batch_views(edge: Edge, id_: str) -> AsyncIterator[Views]:
+    """Hand out the views, to look for something in a batch: if there is no such batch, NotFoundError says so."""
+    try:
+        yield edge.views()
+    except NotFoundError:
+        await find_last(edge, "batch", id_)
+        raise
 
 
 async def find_spec(edge: Edge, name: str) -> SpecView | None:

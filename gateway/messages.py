@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rota.batch_protocol import RedriveRequest
+from rota.batch_protocol import ChangeRequest, Count, RedriveRequest, ResultsRequest
 from rota.protocol import Id, JobFault, JobStatus, RegisterSpec, SpecView
 
 WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
+PageLimit = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class IdRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,10 +31,66 @@ class CancelJobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
-class RedriveBatchRequest(RedriveRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which failed batch is to be read on, and how; what is left out stays as it was."""
+class PauseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why no more jobs are to be scheduled."""
+
+    reason: str = ""
+
+
+class PauseBatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which batch is to schedule no more jobs for now, and why."""
 
     id: Id
+    reason: str = ""
+
+
+class CancelBatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which batch is to be stopped with its jobs, and why."""
+
+    id: Id
+    reason: str = ""
+
+
+class ChangeBatchRequest(ChangeRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which batch is to go on with which other limits; what is left out stays as it is."""
+
+    id: Id
+
+
+class RedriveBatchRequest(RedriveRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which batch is to go on that had ended, and how; what is left out stays as it was."""
+
+    id: Id
+
+
+class RowRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which row of which file of a batch; the file may be left out where there is but one."""
+
+    id: Id
+    row: Count
+    file: str | None = None
+
+
+class BadRowsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which quarantined rows of a batch; `after` is the `next` of the page before."""
+
+    id: Id
+    file: str | None = None
+    limit: PageLimit = 100
+    after: str | None = None
+
+
+class CollectRequest(ResultsRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of which batch the results are wanted, and as which file."""
+
+    id: Id
+
+
+class CollectionRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which collection of a batch's results."""
+
+    id: Id
+    collection: Id
 
 
 class SpecRequest(RegisterSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="spec.register"):

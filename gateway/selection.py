@@ -12,14 +12,15 @@ from msgspec.structs import fields
 from events.catalog import EVENTS, split_tag
 from events.subjects import aggregate_filter, ended_jobs_filter
 from gateway.belongings import Belonging
+from gateway.ends import JOB_ENDS
 from gateway.frames import Shown
 from gateway.problems import Faults
-from rota.protocol import ENDED_BATCH, ENDED_JOB, Id, Name
+from rota.protocol import Id, Name
 
 TYPES = frozenset(split_tag(tag)[0] for tag in EVENTS)
 JOB_TYPES = frozenset(type_ for type_ in TYPES if type_.startswith("job."))
-JOB_ENDS = frozenset(f"job.{status}" for status in ENDED_JOB)
-ENDS = JOB_ENDS | {f"batch.{status}" for status in ENDED_BATCH}
+OF_BATCH = JOB_ENDS | {"job.redriven"}
+"""Types of events of jobs whose subjects name the batch."""
 
 MAX_VALUES = 100
 Position = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -87,7 +88,7 @@ class Selection(Struct, frozen=True):
             return _of_types(self.types), False
         own = [aggregate_filter("batch", id_) for id_ in sorted(self.batch)]
         of_jobs = self.types & JOB_TYPES
-        if of_jobs <= JOB_ENDS:
+        if of_jobs <= OF_BATCH:
             return own + [ended_jobs_filter(id_) for id_ in sorted(self.batch) if of_jobs], True
         return own + _of_types(of_jobs), False
 

@@ -1,34 +1,32 @@
 """The NATS service `rota`: requests on `rota.api.>`, answered in the encoding that they come in."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from msgspec import Struct
 from multidict import CIMultiDict
 
 from events.jetstream.bus import HEADROOM_BYTES
 from events.jetstream.service import Endpoint, Handler, Reply, Service
-from gateway.batch_operations import open_batch, redrive_batch
-from gateway.bodies import check_plain, check_size, decode, decode_jobs
-from gateway.callers import Asker, nats_asker
+from gateway.batch_calls import BATCH_OPERATIONS
+from gateway.bodies import check_plain, check_size, decode_jobs
+from gateway.callers import nats_asker
+from gateway.calls import Call, Operation
 from gateway.edge import Edge
 from gateway.encodings import JSON, Encoding, encoding_of
-from gateway.lookup import find_batch, find_job
+from gateway.lookup import find_job
 from gateway.messages import (
     CancelJobRequest,
     CommandResponse,
     IdRequest,
     JobResult,
     NoRequest,
-    RedriveBatchRequest,
     ResultRequest,
     SpecList,
     SpecRequest,
 )
 from gateway.operations import cancel_job, job_result, register_spec, schedule
 from gateway.problems import Faults, document
-from rota.batch_protocol import BatchRequest, BatchResponse, BatchView
 from rota.errors import RotaError, TooLargeError, UnavailableError
 from rota.protocol import CONTENT_TYPE, JobRequest, JobView, ScheduleRequest, ScheduleResponse
 
@@ -38,38 +36,7 @@ VERSION = "1.0.0"
 DESCRIPTION = "Schedules jobs and batches, and tells how they went"
 PREFIX = "rota.api"
 
-T = TypeVar("T")
-
 log = logging.getLogger("rota.gateway")
-
-
-class Call(Struct, frozen=True):
-    """A request: who asks, and the body with its encoding."""
-
-    edge: Edge
-    asker: Asker
-    body: bytes
-    encoding: Encoding
-
-    def read(self, type_: type[T]) -> T:
-        """Return the body as a request of this type; no body at all stands for one without fields."""
-        return decode(self.body or self.encoding.encode({}), type_, self.encoding)
-
-    def check(self, place: str, value: Any) -> None:
-        """Check that JSON can hold a value that may be anything; InvalidRequestError says where it cannot."""
-        faults = Faults()
-        check_plain(value, self.encoding, place, faults)
-        faults.check()
-
-
-class Operation(Struct, frozen=True):
-    """What can be asked: how it is answered, and the types of the request and of the answer."""
-
-    carry_out: Callable[[Call], Awaitable[Any]]
-    request: Any
-    answer: Any
-    waits: bool = False
-    """Whether requests may ask to wait."""
 
 
 async def _schedule(call: Call) -> ScheduleResponse:
@@ -100,24 +67,6 @@ async def _cancel_job(call: Call) -> CommandResponse:
     return await cancel_job(call.edge, request.id, request.reason, call.asker)
 
 
-async def _open_batch(call: Call) -> BatchResponse:
-    """Open a batch; when its id is answered, its files will be read."""
-    request = call.read(BatchRequest)
-    call.check("#/params", request.params)
-    return BatchResponse(await open_batch(call.edge, request, call.asker))
-
-
-async def _get_batch(call: Call) -> BatchView:
-    """Answer a batch with its counts; an id that was given out is always known."""
-    return await find_batch(call.edge, call.read(IdRequest).id)
-
-
-async def _redrive_batch(call: Call) -> CommandResponse:
-    """Let the reading of a failed batch go on, and answer what became of that."""
-    request = call.read(RedriveBatchRequest)
-    return await redrive_batch(call.edge, request.id, request, call.asker)
-
-
 async def _list_specs(call: Call) -> SpecList:
     """Answer all specs."""
     call.read(NoRequest)
@@ -132,9 +81,7 @@ async def _register_spec(call: Call) -> CommandResponse:
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "batch.get": Operation(_get_batch, IdRequest, BatchView),
-    "batch.open": Operation(_open_batch, BatchRequest, BatchResponse),
-    "batch.redrive": Operation(_redrive_batch, RedriveBatchRequest, CommandResponse),
+    **BATCH_OPERATIONS,
     "job.cancel": Operation(_cancel_job, CancelJobRequest, CommandResponse),
     "job.get": Operation(_get_job, IdRequest, JobView),
     "job.result": Operation(_get_result, ResultRequest, JobResult, waits=True),
@@ -165,7 +112,8 @@ def _handler(edge: Edge, name: str, operation: Operation) -> Handler:
         try:
             named = CIMultiDict(headers.items())
             encoding = encoding_of(named.get(CONTENT_TYPE))
-            check_size(body, edge.config.max_body_bytes)
+            if operation.bounded:
+                check_size(body, edge.config.max_body_bytes)
             call = Call(edge, nats_asker(named), body, encoding)
             return _reply(edge, encoding, await operation.carry_out(call))
         except RotaError as error:

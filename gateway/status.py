@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from events.jetstream.feed import Gap, Reader
 from gateway.edge import Edge, edge_of
-from gateway.frames import Shown, event_type, greeting, heartbeat, notice
+from gateway.ends import ENDS, find_end, stands
+from gateway.frames import Shown, greeting, heartbeat, notice
 from gateway.lookup import find_batch, find_job, find_last
-from gateway.selection import ENDS, Selection, read_selection
+from gateway.selection import Selection, read_selection
 from rota.errors import UnavailableError
 
 WRITE_BYTES = 64 * 1024
@@ -86,12 +87,12 @@ async def _begin(edge: Edge, selection: Selection, after: int | None) -> tuple[i
     if last is None:
         view = await (find_job(edge, id_) if kind == "job" else find_batch(edge, id_))
         return start, End(id_, view.status) if f"{kind}.{view.status}" in ENDS else None
-    type_ = event_type(last.event)
-    if type_ not in ENDS or last.sequence > start:
+    end = await find_end(edge, last)
+    if end is None or end.sequence > start:
         return start, None
     if after is None:
-        return last.sequence - 1, None
-    return start, End(id_, type_.partition(".")[2])
+        return end.sequence - 1, None
+    return start, End(id_, end.status)
 
 
 class _Stream:
@@ -144,8 +145,10 @@ class _Stream:
                 continue
             if await self._fits(one):
                 frames += one.frame
-            if one.type in ENDS and self._selection.only == one.of and await self._is_last(one):
+            if one.type in ENDS and self._selection.only == one.of and await stands(self._edge, one.recorded):
                 end = End(one.of[1], one.type.partition(".")[2])
+                # Results may have been collected since, which are no part of how it went.
+                break
             if len(frames) >= WRITE_BYTES:
                 await self._write(bytes(frames))
                 frames.clear()
@@ -154,13 +157,6 @@ class _Stream:
         if frames:
             await self._write(bytes(frames))
         return end
-
-    async def _is_last(self, shown: Shown) -> bool:
-        """Say whether nothing follows what has ended: a batch that failed may have been redriven since."""
-        if shown.type != "batch.failed":
-            return True
-        last = await find_last(self._edge, "batch", shown.of[1])
-        return last is None or last.sequence <= shown.recorded.sequence
 
     async def _fits(self, shown: Shown) -> bool:
         if not self._selection.fits(shown):

@@ -71,7 +71,7 @@ def _query(
             jobs = [views.job(id_)] if id_ else views.jobs(**filters).jobs
             return [job for job in jobs if job and _fits(job, filters)]
         case "batches":
-            batches = [views.batch(id_)] if id_ else views.batches(**filters)
+            batches = [views.batch(id_)] if id_ else views.batches(**filters).batches
             return [batch for batch in batches if batch and _fits(batch, filters)]
         case "queues":
             return [queue for queue in views.queues() if filters.get("queue") in (None, queue.name)]

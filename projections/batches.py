@@ -1,144 +1,132 @@
-"""The view of batches: one row a batch, one row a file that was found or failed."""
+"""The view of batches: one row a batch; files, bad rows and collections of results are tables of their own."""
 
+from msgspec.json import encode as to_json
+
+from events.base import Event
 from events.batch import (
-    BatchAdvanced,
     BatchCompleted,
+    BatchCompletedWithFailures,
     BatchFailed,
     BatchOpened,
     BatchRedriven,
     BatchSealed,
-    FileFailed,
-    FileFinished,
-    FileFound,
     FilesListed,
-    RowsQuarantined,
 )
+from events.batch_control import BatchCancelled, BatchCancelling, BatchPaused, BatchResumed
+from events.batch_results import ResultsCollected, ResultsFailed, ResultsRequested
 from events.catalog import encode
 from projections.sqlite import Fold, Projection, Row, to_microseconds
+from rota.protocol import BatchStatus
 
 SCHEMA = (
-    # `paths` (of all files, if they need not be looked for) and `labels` are MessagePack. The last two columns are
-    # for retention.
+    # As with jobs, the sequence of the first event is the row number. `paths` (of all files, if they need not be
+    # looked for) and `labels` are MessagePack; `files` is how many are known, and `listed` whether those are all;
+    # `max_rows` is how many rows are taken at most. The two columns after it are for retention: they are set when a
+    # batch ends. `mends` is for the table of files: the numbers of those that the last redrive mends, as JSON.
     """
     CREATE TABLE batches (
-        id TEXT PRIMARY KEY NOT NULL,
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
         spec TEXT NOT NULL,
         status TEXT NOT NULL,
-        paths BLOB NOT NULL,
         labels BLOB,
         opened_at INTEGER NOT NULL,
         sealed_at INTEGER,
         ended_at INTEGER,
         error TEXT,
+        files INTEGER NOT NULL,
+        listed INTEGER NOT NULL,
+        max_rows INTEGER,
         last_sequence INTEGER,
-        events INTEGER
+        events INTEGER,
+        mends TEXT,
+        paths BLOB NOT NULL
     )
-    """,
-    """
-    CREATE TABLE batch_paths (
-        batch TEXT NOT NULL,
-        first INTEGER NOT NULL,
-        paths BLOB NOT NULL,
-        PRIMARY KEY (batch, first)
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE batch_files (
-        batch TEXT NOT NULL,
-        file_index INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        size INTEGER,
-        format TEXT,
-        "rows" INTEGER,
-        jobs INTEGER,
-        bad INTEGER,
-        error TEXT,
-        PRIMARY KEY (batch, file_index)
-    ) WITHOUT ROWID
-    """,
-    # What has failed is read on after a redrive.
-    """
-    CREATE TRIGGER batch_redriven AFTER UPDATE OF status ON batches
-    WHEN OLD.status = 'failed' AND NEW.status = 'reading' BEGIN
-        UPDATE batch_files SET status = 'reading', error = NULL WHERE batch = NEW.id AND status = 'failed';
-    END
     """,
 )
 
 OPEN = """
-    INSERT INTO batches (id, spec, status, paths, labels, opened_at) VALUES (?, ?, 'reading', ?, ?, ?)
+    INSERT INTO batches (id, sequence, spec, status, labels, opened_at, files, listed, max_rows, paths)
+    VALUES (?, ?, ?, 'reading', ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING
 """
-LIST = "INSERT INTO batch_paths (batch, first, paths) VALUES (?, ?, ?) ON CONFLICT (batch, first) DO NOTHING"
-# Each event says only what it knows; a file can fail before it was found.
-READ = """
-    INSERT INTO batch_files (batch, file_index, status, size, format, "rows", jobs, bad, error)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (batch, file_index) DO UPDATE SET
-        status = excluded.status, size = coalesce(excluded.size, size), format = coalesce(excluded.format, format),
-        "rows" = coalesce(excluded."rows", "rows"), jobs = coalesce(excluded.jobs, jobs),
-        bad = max(coalesce(excluded.bad, 0), coalesce(bad, 0)), error = excluded.error
-"""
-REDRIVE = """
-    UPDATE batches SET status = 'reading', error = NULL, ended_at = NULL, last_sequence = NULL, events = NULL
-    WHERE id = ?
-"""
+LIST = "UPDATE batches SET files = max(files, ?), listed = ? WHERE id = ?"
+PAUSE = "UPDATE batches SET status = 'paused' WHERE id = ? AND status = 'reading'"
+# What was sealed meanwhile stays that.
+RESUME = "UPDATE batches SET status = 'reading' WHERE id = ? AND status = 'paused'"
 SEAL = "UPDATE batches SET status = 'sealed', sealed_at = ? WHERE id = ?"
+CANCEL = "UPDATE batches SET status = 'cancelling', error = ? WHERE id = ?"
 END = "UPDATE batches SET status = ?, error = ?, ended_at = ?, last_sequence = ?, events = ? WHERE id = ?"
+# Where jobs alone are redriven, nothing is left to read.
+ALL_READ = """
+    ? = '[]' AND listed AND files = (
+        SELECT count(*) FROM batch_files WHERE batch_files.batch = batches.id AND batch_files.status = 'finished'
+    )
+"""
+REDRIVE = f"""
+    UPDATE batches SET
+        status = CASE WHEN {ALL_READ} THEN 'sealed' ELSE 'reading' END,
+        sealed_at = CASE WHEN {ALL_READ} THEN sealed_at END,
+        error = NULL, ended_at = NULL, last_sequence = NULL, events = NULL,
+        mends = ?, files = files + json_array_length(?)
+    WHERE id = ?
+"""  # noqa: S608 - of the texts above
+# What is told of a batch after its end is removed with it.
+GO_ON = "UPDATE batches SET last_sequence = ?, events = ? WHERE id = ? AND last_sequence IS NOT NULL"
+
+End = BatchCancelled | BatchCompleted | BatchCompletedWithFailures | BatchFailed
+ENDS: dict[type[End], BatchStatus] = {
+    BatchCancelled: "cancelled",
+    BatchCompleted: "completed",
+    BatchCompletedWithFailures: "completed_with_failures",
+    BatchFailed: "failed",
+}
 
 
-def _opened(event: BatchOpened, _: int) -> Row:
+def _opened(event: BatchOpened, sequence: int) -> Row:
     details = event.details
-    labels = encode(details.labels) if details.labels else None
-    paths = encode(() if details.searched else details.files)
-    return (event.originator_id, details.spec, paths, labels, to_microseconds(event.at))
+    paths = () if details.searched else details.files
+    return (
+        event.originator_id,
+        sequence,
+        details.spec,
+        encode(details.labels) if details.labels else None,
+        to_microseconds(event.at),
+        len(paths),
+        not details.searched,
+        details.limit,
+        encode(paths),
+    )
 
 
 def _listed(event: FilesListed, _: int) -> Row:
-    return (event.originator_id, event.first, encode(event.paths))
+    return (event.first + len(event.paths), event.last, event.originator_id)
 
 
-def _found(event: FileFound, _: int) -> Row:
-    return (event.originator_id, event.file_index, "reading", event.size, event.format, None, None, None, None)
-
-
-def _advanced(event: BatchAdvanced, _: int) -> Row:
-    bad = event.position.bad
-    return (event.originator_id, event.file_index, "reading", None, None, event.rows, event.jobs, bad, None)
-
-
-def _quarantined(event: RowsQuarantined, _: int) -> Row:
-    bad = event.bad_before + len(event.faults)
-    return (event.originator_id, event.file_index, "reading", None, None, None, None, bad, None)
-
-
-def _finished(event: FileFinished, _: int) -> Row:
-    return (event.originator_id, event.file_index, "finished", None, None, event.rows, event.jobs, event.bad, None)
-
-
-def _file_failed(event: FileFailed, _: int) -> Row:
-    error = event.fault.message
-    return (event.originator_id, event.file_index, "failed", None, None, event.rows, event.jobs, event.bad, error)
+def _id(event: BatchPaused | BatchResumed, _: int) -> Row:
+    return (event.originator_id,)
 
 
 def _sealed(event: BatchSealed, _: int) -> Row:
     return (to_microseconds(event.at), event.originator_id)
 
 
-def _completed(event: BatchCompleted, sequence: int) -> Row:
-    return ("completed", None, *_end(event, sequence))
-
-
-def _failed(event: BatchFailed, sequence: int) -> Row:
-    return ("failed", event.reason, *_end(event, sequence))
+def _cancelling(event: BatchCancelling, _: int) -> Row:
+    return (event.reason or None, event.originator_id)
 
 
 def _redriven(event: BatchRedriven, _: int) -> Row:
-    return (event.originator_id,)
+    mends = to_json(event.mends).decode()
+    return (mends, mends, mends, mends, event.originator_id)
 
 
-def _end(event: BatchCompleted | BatchFailed, sequence: int) -> Row:
-    return (to_microseconds(event.at), sequence, event.originator_version, event.originator_id)
+def _ended(event: End, sequence: int) -> Row:
+    reason = None if isinstance(event, BatchCompleted) else event.reason or None
+    return (ENDS[type(event)], reason, to_microseconds(event.at), *_last(event, sequence))
+
+
+def _last(event: Event, sequence: int) -> Row:
+    return (sequence, event.originator_version, event.originator_id)
 
 
 BATCHES = Projection(
@@ -146,14 +134,14 @@ BATCHES = Projection(
     {
         BatchOpened: Fold(OPEN, _opened),
         FilesListed: Fold(LIST, _listed),
-        FileFound: Fold(READ, _found),
-        BatchAdvanced: Fold(READ, _advanced),
-        RowsQuarantined: Fold(READ, _quarantined),
-        FileFinished: Fold(READ, _finished),
-        FileFailed: Fold(READ, _file_failed),
+        BatchPaused: Fold(PAUSE, _id),
+        BatchResumed: Fold(RESUME, _id),
         BatchSealed: Fold(SEAL, _sealed),
-        BatchCompleted: Fold(END, _completed),
-        BatchFailed: Fold(END, _failed),
+        BatchCancelling: Fold(CANCEL, _cancelling),
         BatchRedriven: Fold(REDRIVE, _redriven),
+        **dict.fromkeys(ENDS, Fold(END, _ended)),
+        ResultsCollected: Fold(GO_ON, _last),
+        ResultsFailed: Fold(GO_ON, _last),
+        ResultsRequested: Fold(GO_ON, _last),
     },
 )

@@ -9,7 +9,9 @@ from msgspec import Struct
 
 from events.base import Kind
 from events.batch import BatchRedriven
+from events.batch_results import BatchCollected
 from events.catalog import AGGREGATES, KINDS, AnyEvent, encode
+from events.job import JobRedriven
 from events.log import LogTrimmed
 from projections.prefix import Stored
 from projections.sqlite import Row, connect, transaction
@@ -20,8 +22,8 @@ MAX_OPEN = 50_000
 """Aggregates whose state is in memory; more go to a file, as all do that have ended."""
 
 ENDED = ENDED_JOB | ENDED_BATCH
-REDRIVABLE = ("batch", "failed")
-"""What goes on after its end if it is redriven."""
+FINAL = ("job", "succeeded")
+"""An end after which nothing follows; others may be redriven, and results of batches be collected at any time."""
 
 SCHEMA = """
     CREATE TABLE histories (
@@ -128,7 +130,7 @@ class Histories:
             if history.gap is None:
                 history.gap, history.after = one.sequence, history.version
             history.state = None
-        elif history.ended and not (isinstance(event, BatchRedriven) and history.state is not None):
+        elif history.ended and not _may_follow(event, history.state):
             yield LogFault(one.sequence, f"{kind} {id_}: version {version} comes after its end")
         elif version == 1 or history.state is not None:
             try:
@@ -138,9 +140,22 @@ class Histories:
                 yield LogFault(one.sequence, f"{kind} {id_}: version {version} leads to no state: {error!r}")
             status = getattr(history.state, "status", None)
             history.ended = status in ENDED
-            if history.ended and (kind, status) != REDRIVABLE:
+            if (kind, status) == FINAL:
                 history.state = None
         history.version, history.sequence = version, one.sequence
+
+
+def _may_follow(event: AnyEvent, state: Any) -> bool:
+    """Say whether an event may come after the end that a state tells of."""
+    if state is None:
+        return False
+    match event:
+        case BatchRedriven():
+            return state.status in ("failed", "completed_with_failures")
+        case JobRedriven():
+            return state.status in ("failed", "timed_out", "cancelled")
+        case _:
+            return isinstance(event, BatchCollected)
 
 
 def _identity(event: AnyEvent) -> Identity:

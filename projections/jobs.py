@@ -8,6 +8,7 @@ from events.job import (
     JobFailed,
     JobProgressed,
     JobQueued,
+    JobRedriven,
     JobScheduled,
     JobStarted,
     JobSucceeded,
@@ -18,8 +19,9 @@ from rota.protocol import JobDetails
 
 SCHEMA = (
     # The sequence of a job's first event is its row number: rows are appended, and newest first costs no index.
-    # Times are microseconds since 1970; `error`, `labels` and `params` are MessagePack. The last three columns are
-    # for retention: they are set when a job ends, and then stay.
+    # Times are microseconds since 1970; `error`, `labels`, `params` and `rows` (which rows of its batch the job
+    # has) are MessagePack. The three columns before them are for retention: they are set when a job ends, and stay
+    # unless it is redriven.
     """
     CREATE TABLE jobs (
         sequence INTEGER PRIMARY KEY,
@@ -41,7 +43,8 @@ SCHEMA = (
         params BLOB NOT NULL,
         last_sequence INTEGER,
         events INTEGER,
-        large_result INTEGER NOT NULL DEFAULT 0
+        large_result INTEGER NOT NULL DEFAULT 0,
+        "rows" BLOB
     )
     """,
     "CREATE INDEX jobs_by_spec ON jobs (spec)",
@@ -78,16 +81,18 @@ SCHEMA = (
     """,
 )
 
+FACTS = 'id, sequence, spec, queue, batch, labels, params, "rows", scheduled_at'
 # The first event makes the row; a later one begins the next attempt, which knows nothing of the one before.
-WAIT = """
-    INSERT INTO jobs
-        (id, sequence, spec, queue, batch, labels, params, scheduled_at, status, attempt, run_at, queued_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SCHEDULE = f"""
+    INSERT INTO jobs ({FACTS}, status, attempt, run_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, ?)
+    ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608 - of the text above
+QUEUE = f"""
+    INSERT INTO jobs ({FACTS}, status, attempt, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
     ON CONFLICT (id) DO UPDATE SET
-        status = excluded.status, attempt = excluded.attempt,
-        run_at = coalesce(excluded.run_at, run_at), queued_at = excluded.queued_at,
+        status = 'queued', attempt = excluded.attempt, queued_at = excluded.queued_at,
         worker = NULL, started_at = NULL, progress = NULL
-"""
+"""  # noqa: S608 - of the text above
 START = "UPDATE jobs SET status = 'running', worker = ?, started_at = ? WHERE id = ?"
 PROGRESS = "UPDATE jobs SET progress = ? WHERE id = ?"
 RETRY = "UPDATE jobs SET status = 'scheduled', worker = ?, started_at = ?, error = ?, run_at = ? WHERE id = ?"
@@ -103,28 +108,29 @@ FAIL = """
     WHERE id = ?
 """
 CANCEL = "UPDATE jobs SET status = 'cancelled', ended_at = ?, last_sequence = ?, events = ? WHERE id = ?"
+# It is queued next.
+REDRIVE = """
+    UPDATE jobs SET
+        status = 'scheduled', error = NULL, ended_at = NULL, last_sequence = NULL, events = NULL
+    WHERE id = ?
+"""
 
 
 def _scheduled(event: JobScheduled, sequence: int) -> Row:
-    at = to_microseconds(event.at)
-    return (
-        *_facts(event.originator_id, sequence, event.details),
-        at,
-        "scheduled",
-        0,
-        to_microseconds(event.run_at),
-        None,
-    )
+    at, run_at = to_microseconds(event.at), to_microseconds(event.run_at)
+    return (*_facts(event.originator_id, sequence, event.details), at, run_at)
 
 
 def _queued(event: JobQueued, sequence: int) -> Row:
     at = to_microseconds(event.at)
-    return (*_facts(event.originator_id, sequence, event.details), at, "queued", event.attempt, None, at)
+    return (*_facts(event.originator_id, sequence, event.details), at, event.attempt, at)
 
 
 def _facts(id_: str, sequence: int, details: JobDetails) -> Row:
     labels = encode(details.labels) if details.labels else None
-    return (id_, sequence, details.spec, details.queue, details.batch, labels, details.params)
+    rows = details.rows
+    batch, packed = (rows.batch, encode(rows)) if rows else (None, None)
+    return (id_, sequence, details.spec, details.queue, batch, labels, details.params, packed)
 
 
 def _started(event: JobStarted, _: int) -> Row:
@@ -164,6 +170,10 @@ def _cancelled(event: JobCancelled, sequence: int) -> Row:
     return _end(event, sequence)
 
 
+def _redriven(event: JobRedriven, _: int) -> Row:
+    return (event.originator_id,)
+
+
 def _end(event: JobEnded, sequence: int) -> Row:
     return (to_microseconds(event.at), sequence, event.originator_version, event.originator_id)
 
@@ -171,8 +181,8 @@ def _end(event: JobEnded, sequence: int) -> Row:
 JOBS = Projection(
     SCHEMA,
     {
-        JobScheduled: Fold(WAIT, _scheduled),
-        JobQueued: Fold(WAIT, _queued),
+        JobScheduled: Fold(SCHEDULE, _scheduled),
+        JobQueued: Fold(QUEUE, _queued),
         JobStarted: Fold(START, _started),
         JobProgressed: Fold(PROGRESS, _progressed),
         JobAttemptFailed: Fold(RETRY, _attempt_failed),
@@ -180,5 +190,6 @@ JOBS = Projection(
         JobFailed: Fold(FAIL, _failed),
         JobTimedOut: Fold(FAIL, _failed),
         JobCancelled: Fold(CANCEL, _cancelled),
+        JobRedriven: Fold(REDRIVE, _redriven),
     },
 )

@@ -37,9 +37,9 @@ BATCHES_THAT_GO = """
     )
 """
 REMOVE_BATCHES = f"DELETE FROM batches WHERE {BATCHES_THAT_GO} RETURNING id, last_sequence, events"
-REMOVE_FILES = (
-    "DELETE FROM batch_files WHERE batch NOT IN (SELECT id FROM batches)",
-    "DELETE FROM batch_paths WHERE batch NOT IN (SELECT id FROM batches)",
+REMOVE_PARTS = tuple(
+    f"DELETE FROM {table} WHERE batch NOT IN (SELECT id FROM batches)"
+    for table in ("batch_bad_rows", "batch_files", "batch_paths", "batch_results")
 )
 REMOVE_JOBS = """
     DELETE FROM jobs WHERE sequence <= :until AND (
@@ -68,7 +68,7 @@ def remove(connection: sqlite3.Connection, event: LogTrimmed) -> None:
     """Remove from the tables what goes, and note what has to be removed from the streams."""
     parameters = {"until": event.until, "oldest_job": event.oldest_job}
     batches = connection.execute(REMOVE_BATCHES, parameters).fetchall()
-    for query in REMOVE_FILES:
+    for query in REMOVE_PARTS:
         connection.execute(query)
     jobs = connection.execute(REMOVE_JOBS, parameters).fetchall()
     connection.execute(REMOVE_COUNTS)

@@ -2,7 +2,8 @@
 
 `log.trimmed` is appended first: with it each fold of the log, old or new, forgets the same jobs and batches. Their
 events are purged after that, oldest first, from a list in the views; if one is killed in between, the next goes on
-with it. Deciding from the views is right here: what has ended there has ended, and never changes again.
+with it. Deciding from the views is right here: what has ended so long ago has ended. Only what somebody redrives
+between the decision and its event, some milliseconds, may be lost: it would have gone in that moment.
 """
 
 import asyncio

@@ -2,14 +2,18 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from events.base import Event
 from events.jetstream.log import Recorded
 from events.jetstream.purge import Removed
 from events.log import LogTrimmed
+from projections.bad_rows import BAD_ROWS
+from projections.batch_files import BATCH_FILES
+from projections.batch_results import BATCH_RESULTS
 from projections.batches import BATCHES
 from projections.jobs import JOBS
 from projections.queues import QUEUES
@@ -18,11 +22,18 @@ from projections.specs import SPECS
 from projections.sqlite import Row, connect, transaction
 from rota.errors import IncompatibleError, UnavailableError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
 
-PROJECTIONS = (BATCHES, JOBS, QUEUES, SPECS)
-FOLDS = {event: fold for projection in PROJECTIONS for event, fold in projection.folds.items()}
+PROJECTIONS = (BATCHES, BATCH_FILES, BAD_ROWS, BATCH_RESULTS, JOBS, QUEUES, SPECS)
+FOLDS: dict[type[Event], list[tuple[str, Callable[[Any, int], Row]]]] = {
+    event: [
+        (fold.statement, fold.row) for each in PROJECTIONS for folded, fold in each.folds.items() if folded is event
+    ]
+    for projection in PROJECTIONS
+    for event in projection.folds
+}
+"""What each event does, in statements and the rows of their parameters: it may concern several tables."""
 SCHEMA = (
     # `oldest_job` is that of the last `log.trimmed`.
     "CREATE TABLE log (origin TEXT NOT NULL, position INTEGER NOT NULL, oldest_job INTEGER NOT NULL DEFAULT 0)",
@@ -152,12 +163,17 @@ def _apply(connection: sqlite3.Connection, recorded: Iterable[Recorded]) -> None
     rounds: list[dict[str, list[Row]]] = []
     seen: dict[str, int] = {}
     for one in recorded:
-        if how := FOLDS.get(type(one.event)):
-            number = seen.get(one.event.originator_id, 0)
-            seen[one.event.originator_id] = number + 1
+        event = one.event
+        if folds := FOLDS.get(type(event)):
+            number = seen.get(event.originator_id, 0)
+            seen[event.originator_id] = number + 1
             if number == len(rounds):
                 rounds.append({})
-            rounds[number].setdefault(how.statement, []).append(how.row(one.event, one.sequence))
+            rows_of = rounds[number]
+            for statement, row in folds:
+                if (rows := rows_of.get(statement)) is None:
+                    rows = rows_of[statement] = []
+                rows.append(row(event, one.sequence))
     for statements in rounds:
         for statement, rows in statements.items():
             connection.executemany(statement, rows)

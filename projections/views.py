@@ -1,8 +1,8 @@
 """The queries: jobs, batches, queues and job specs as the gateway shows them."""
 
-import re
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -10,13 +10,20 @@ import msgspec
 
 from events.jetstream.log import Recorded
 from events.spec import Definition
-from projections.sqlite import EPOCH, MICROSECOND, connect_read_only, from_microseconds, transaction
+from projections.batch_queries import (
+    BadRows,
+    find_batch,
+    find_job_of_row,
+    find_results,
+    list_bad_rows,
+    list_batches,
+)
+from projections.pages import before, cursor_of, where
+from projections.sqlite import connect_read_only, from_microseconds, transaction
 from projections.tables import SCHEMA_VERSION, apply, create
-from rota.batch_protocol import BatchView, FileView
-from rota.errors import InvalidRequestError, UnavailableError
-from rota.protocol import BatchStatus, JobFault, JobList, JobStatus, JobView, QueueView, SpecView
-
-CURSOR = re.compile(r"[0-9a-f]{1,15}")
+from rota.batch_protocol import BatchList, BatchView, ResultsView, RowView
+from rota.errors import UnavailableError
+from rota.protocol import BatchStatus, JobFault, JobList, JobStatus, JobView, QueueView, Rows, SpecView
 
 unpack = msgspec.msgpack.decode
 
@@ -70,37 +77,61 @@ class Views:
             "queue = ?": queue,
             "spec = ?": spec,
             "batch = ?": batch,
-            "sequence < ?": None if after is None else _sequence(after),
+            "sequence < ?": before(after),
         }
-        wanted = {condition: value for condition, value in wanted.items() if value is not None}
-        where = " AND ".join(wanted) or "true"
+        condition, values = where(wanted)
         found = self._read(
-            f"SELECT * FROM jobs WHERE {where} ORDER BY sequence DESC LIMIT ?",  # noqa: S608 - of the texts above
-            *wanted.values(),
+            f"SELECT * FROM jobs WHERE {condition} ORDER BY sequence DESC LIMIT ?",  # noqa: S608 - of the texts above
+            *values,
             limit + 1,
         )
-        shown = found[:limit]
-        return JobList([_job(row) for row in shown], f"{shown[-1]['sequence']:x}" if len(found) > limit else None)
+        return JobList([_job(row) for row in found[:limit]], cursor_of(found, limit))
 
-    def batch(self, id_: str) -> BatchView | None:
-        """Return a batch with its files, and its jobs counted by state."""
+    def batch(self, id_: str, now: datetime | None = None) -> BatchView | None:
+        """Return a batch with its files, and its jobs counted by state.
+
+        Without a time there is no estimate, and no rate of a batch that has not ended.
+        """
         with transaction(self._connection, "DEFERRED"):
-            found = self._read("SELECT * FROM batches WHERE id = ?", id_)
-            files = self._read("SELECT * FROM batch_files WHERE batch = ? ORDER BY file_index", id_)
-            found_paths = self._read("SELECT paths FROM batch_paths WHERE batch = ? ORDER BY first", id_)
-            counts = self._read("SELECT status, count FROM batch_jobs WHERE batch = ? AND count > 0", id_)
-        return _batch(found[0], found_paths, files, counts) if found else None
+            return find_batch(self._read, id_, now)
 
     def batches(
-        self, *, status: BatchStatus | None = None, spec: str | None = None, limit: int = 50
-    ) -> list[BatchView]:
-        """Return so many of the batches that fit, newest first."""
-        query = """
-            SELECT id FROM batches WHERE (? IS NULL OR status = ?) AND (? IS NULL OR spec = ?)
-            ORDER BY rowid DESC LIMIT ?
+        self,
+        *,
+        status: BatchStatus | None = None,
+        spec: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+        now: datetime | None = None,
+    ) -> BatchList:
+        """Return a page of the batches that fit, newest first and without their files; `after` as with jobs."""
+        wanted = {"status = ?": status, "spec = ?": spec, "sequence < ?": before(after)}
+        with transaction(self._connection, "DEFERRED"):
+            return list_batches(self._read, wanted, limit, now)
+
+    def row(self, batch: str, file: str | int | None, row: int) -> RowView:
+        """Return which job had a row of a file, which is given by its path or number (None: the only one).
+
+        NotFoundError says why there is none, also if the views have not come so far; InvalidRequestError if it
+        must be said which file.
         """
-        ids = [row["id"] for row in self._read(query, status, status, spec, spec, limit)]
-        return [view for id_ in ids if (view := self.batch(id_))]
+        with transaction(self._connection, "DEFERRED"):
+            return find_job_of_row(self._read, batch, file, row)
+
+    def bad_rows(
+        self, batch: str, *, file: str | None = None, after: tuple[int, int] = (0, -1), limit: int = 50
+    ) -> list[BadRows]:
+        """Return in which events of the log there are quarantined rows, in the order of files and rows.
+
+        Only those of files with a path, and with a row behind the given number of a file and of a row in it.
+        NotFoundError if there is no such file, or the views do not have the batch yet.
+        """
+        with transaction(self._connection, "DEFERRED"):
+            return list_bad_rows(self._read, batch, file, after, limit)
+
+    def results(self, batch: str, collection: str) -> ResultsView | None:
+        """Return a collection of a batch's results."""
+        return find_results(self._read, batch, collection)
 
     def queues(self) -> list[QueueView]:
         """Return the queues that have or had jobs, by name, with their jobs counted by state."""
@@ -145,12 +176,6 @@ def fold(recorded: Iterable[Recorded]) -> Views:
     return Views(connection)
 
 
-def _sequence(cursor: str) -> int:
-    if not CURSOR.fullmatch(cursor):
-        raise InvalidRequestError("`after` is no cursor: take it from `next` of the page before")
-    return int(cursor, 16)
-
-
 def _job(row: sqlite3.Row) -> JobView:
     return JobView(
         id=row["id"],
@@ -169,47 +194,8 @@ def _job(row: sqlite3.Row) -> JobView:
         ended_at=from_microseconds(row["ended_at"]),
         progress=row["progress"],
         error=unpack(row["error"], type=JobFault) if row["error"] else None,
+        rows=unpack(row["rows"], type=Rows) if row["rows"] else None,
     )
-
-
-def _batch(
-    row: sqlite3.Row, found_paths: list[sqlite3.Row], files: list[sqlite3.Row], counts: list[sqlite3.Row]
-) -> BatchView:
-    paths = [path for some in (row, *found_paths) for path in unpack(some["paths"], type=list[str])]
-    jobs = {count["status"]: count["count"] for count in counts}
-    shown = [
-        FileView(
-            path=paths[file["file_index"]],
-            status=file["status"],
-            size=file["size"],
-            format=file["format"],
-            rows=file["rows"] or 0,
-            jobs=file["jobs"] or 0,
-            bad_rows=file["bad"] or 0,
-            error=file["error"],
-        )
-        for file in files
-    ]
-    return BatchView(
-        id=row["id"],
-        spec=row["spec"],
-        status=row["status"],
-        files=shown,
-        files_total=len(paths),
-        rows=sum(file.rows for file in shown),
-        jobs={**jobs, "total": sum(jobs.values())},
-        opened_at=EPOCH + row["opened_at"] * MICROSECOND,
-        sealed_at=from_microseconds(row["sealed_at"]),
-        ended_at=from_microseconds(row["ended_at"]),
-        error=next((_with_path(file) for file in shown if file.error), row["error"]),
-        labels=_labels(row),
-    )
-
-
-def _with_path(file: FileView) -> str:
-    """Return a file's fault with its path, which it may have already."""
-    error = file.error or ""
-    return error if file.path in error else f"{file.path}: {error}"
 
 
 def _spec(row: sqlite3.Row) -> SpecView:

@@ -25,6 +25,7 @@ from rota.protocol import (
     CONTENT_TYPE,
     REPLY_TO,
     Outcome,
+    PayloadForm,
 )
 from scripts.stack import ROOT
 
@@ -33,25 +34,36 @@ WIDTH = 116
 
 SENDERS: dict[str, str] = {
     "batch.advance": "reader",
+    "batch.cancel": "anybody",
+    "batch.change": "anybody",
+    "batch.collect_results": "anybody",
     "batch.count_jobs": "reader",
+    "batch.cut_job": "reader",
     "batch.fail": "reader",
     "batch.fail_file": "reader",
+    "batch.fail_results": "collector",
     "batch.find_file": "reader",
+    "batch.finish_cancel": "reader",
     "batch.finish_file": "reader",
+    "batch.finish_redrive": "reader",
+    "batch.finish_results": "collector",
     "batch.list_files": "reader",
     "batch.open": "anybody",
+    "batch.pause": "anybody",
     "batch.quarantine_rows": "reader",
     "batch.redrive": "anybody",
+    "batch.resume": "anybody",
     "job.cancel": "anybody",
     "job.fail": "worker",
     "job.progress": "worker",
+    "job.redrive": "reader",
     "job.release": "timer",
     "job.schedule": "anybody",
     "job.start": "worker",
     "job.succeed": "worker",
     "spec.register": "anybody",
 }
-"""Who sends each command: readers and timers are parts of Rota, and nobody else sends theirs."""
+"""Who sends each command: collectors, readers and timers are parts of Rota, and nobody else sends theirs."""
 
 Tree = dict[str, Any]
 
@@ -123,9 +135,9 @@ def _streams() -> Tree:
     queued = {"job.queued": {"$ref": "#/components/messages/job.queued"}}
     ended = {
         tag: {"$ref": f"#/components/messages/{tag}"}
-        for tag in ("job.cancelled", "job.failed", "job.succeeded", "job.timed_out")
+        for tag in ("job.cancelled", "job.failed", "job.redriven", "job.succeeded", "job.timed_out")
     }
-    kept = {"$ref": "#/components/messages/arrow"}
+    rows = {f"rows.{form}": {"$ref": f"#/components/messages/rows.{form}"} for form in _ROWS}
     return {
         "command": _channel("rota.command.{kind}.{group}.{verb}", commands, topology.COMMANDS),
         "event": _channel("rota.event.{kind}.{id}.{name}", events, topology.EVENTS),
@@ -133,9 +145,7 @@ def _streams() -> Tree:
         "statusQueued": _channel("rota.status.job.{id}.queued.{queue}.{priority}.{spec}", queued),
         "statusEnded": _channel("rota.status.job.{id}.{name}.{batch}", ended),
         "work": _channel("rota.work.{queue}.{priority}.{spec}.{id}", queued, topology.WORK),
-        "rows": _channel(
-            "rota.payload.{batch}.{file}.{block}.{index}.{digest}", {"arrow": kept}, topology.PAYLOADS
-        ),
+        "rows": _channel("rota.payload.{batch}.{file}.{block}.{index}.{digest}", rows, topology.PAYLOADS),
         "result": _channel(
             "rota.result.{id}", {"result": {"$ref": "#/components/messages/result"}}, topology.RESULTS
         ),
@@ -238,11 +248,8 @@ def _messages() -> Tree:
     messages["problem"] = {"summary": "A problem document (RFC 9457).", "payload": problem} | _headers(
         "AnswerHeaders"
     )
-    messages["arrow"] = {
-        "summary": "The rows of a batch's job.",
-        "contentType": "application/vnd.apache.arrow.stream",
-        "payload": {},
-    }
+    for form, (summary, content_type) in _ROWS.items():
+        messages[f"rows.{form}"] = {"summary": summary, "contentType": content_type, "payload": {}}
     messages["result"] = {"summary": "Any MessagePack value.", "contentType": "application/msgpack", "payload": {}}
     return messages
 
@@ -266,6 +273,11 @@ def _header_schema(required: list[str], **headers: str) -> Tree:
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
 
 
+_ROWS: dict[PayloadForm, tuple[str, str]] = {
+    "arrow": ("The rows of a batch's job, as an Arrow IPC stream.", "application/vnd.apache.arrow.stream"),
+    "json": ("The rows of a batch's job, as an array of objects.", "application/json"),
+    "messagepack": ("The rows of a batch's job, as an array of maps.", "application/msgpack"),
+}
 _PARAMETERS = {
     "batch": "The batch's id.",
     "block": "A hundred neighbouring jobs.",
@@ -287,7 +299,7 @@ _SENT = {
     "event": "Keep each event.",
     "status": "Publish each event that was stored.",
     "statusQueued": "Publish each attempt that waits for a worker.",
-    "statusEnded": "Publish each end of a batch's job.",
+    "statusEnded": "Publish each end of a batch's job, and that it runs again.",
     "work": "Offer each attempt to workers.",
     "rows": "Keep the rows of a batch's job.",
     "deadLetter": "Keep a command that was refused or could not be carried out.",

@@ -1,5 +1,6 @@
 """The kinds of jobs that the demo and the benches run."""
 
+import asyncio
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,13 @@ async def nothing() -> None:
 @rota.job
 async def count(rows: pa.Table) -> int:
     """Count the rows."""
+    return int(rows.num_rows)
+
+
+@rota.job
+async def count_slowly(rows: pa.Table, seconds: float) -> int:
+    """Count the rows, and take so long for it."""
+    await asyncio.sleep(seconds)
     return int(rows.num_rows)
 
 

@@ -39,6 +39,15 @@ class Store:
         files.pipe_file(f"{BUCKET}/{name}", body)
         return name
 
+    @property
+    def files(self) -> Path:
+        """The folder of the bucket."""
+        return self._folder / BUCKET
+
+    def get(self, name: str) -> bytes:
+        """Return an object."""
+        return (self.files / name).read_bytes()
+
     def connection(self, name: str) -> str:
         """Return the lines of connections.toml that make this store known by a name."""
         lines = {"kind": "s3", "endpoint": self.endpoint, "key": KEY, "secret": SECRET, "root": BUCKET}

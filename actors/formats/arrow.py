@@ -4,7 +4,7 @@ A position is a record batch: `part` its number and `offset` its byte, and `line
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pyarrow as pa
 from pyarrow.ipc import Alignment, IpcReadOptions
@@ -28,6 +28,8 @@ from events.batch import FileFault, Position
 from rota.options import ArrowOptions
 
 FEATHER_1_MAGIC = b"FEA1"
+KEPT_BYTES = 4 * 1024 * 1024
+"""What is kept of a stream as it is read; dictionaries must stand in there."""
 
 
 def read(file: Input, options: ArrowOptions, start: Position, schema: pa.Schema | None) -> Iterator[Block]:  # noqa: ARG001 - the file has its own
@@ -36,6 +38,14 @@ def read(file: Input, options: ArrowOptions, start: Position, schema: pa.Schema 
     if head.startswith(FEATHER_1_MAGIC):
         raise BadRowError(
             FileFault(f"{file.path} is a Feather file of version 1; write it as version 2, which is Arrow", row=0)
+        )
+    if file.prompt and head.startswith(FILE_MAGIC):
+        raise BadRowError(
+            FileFault(
+                f"{file.path} is an Arrow file, whose end says where its rows are; only Arrow's stream format can "
+                "be read as it comes",
+                row=0,
+            )
         )
     with closing(_in_file(file, start) if head.startswith(FILE_MAGIC) else _in_stream(file, start)) as messages:
         batches = _Batches(file, options, next(messages))
@@ -110,14 +120,16 @@ class _Feed:
 def _in_stream(file: Input, start: Position) -> Generator[Message, None, None]:
     """Yield the schema, and the messages that are needed to read from a position on."""
     with closing(file.chunks()) as chunks:
-        source = Bytes(chunks)
+        source = Bytes(_head(chunks) if file.fades and start.offset else chunks)
         schema = _schema_message(source, file)
         yield schema
         with faults_of(file.path, 0):
-            jump = start.offset > 0 and not has_dictionaries(_schema_in(schema))
-        if not jump:
+            needs_all = has_dictionaries(_schema_in(schema))
+        if start.offset == 0 or (needs_all and not file.fades):
             yield from _to_the_end(source, file, start)
             return
+        if needs_all:
+            yield from _first_dictionaries(source, file, start.offset)
     with closing(file.chunks(start.offset)) as chunks:
         yield from _to_the_end(Bytes(chunks, start.offset), file, start)
 
@@ -126,12 +138,37 @@ def _to_the_end(source: Bytes, file: Input, start: Position) -> Iterator[Message
     while message := next_message(source, file.path, file.limits):
         if message.kind not in (BATCH, DICTIONARY):
             raise BadRowError(FileFault(f"{file.path}, byte {message.offset}: this is no record batch"))
+        if message.kind == DICTIONARY and file.fades and message.offset + message.size > KEPT_BYTES:
+            raise BadRowError(
+                FileFault(
+                    f"{file.path}, byte {message.offset}: a dictionary stands behind the first {KEPT_BYTES} "
+                    "bytes, which alone are kept of a stream. Write all dictionaries before the rows and none again, write "
+                    "the columns without dictionaries, or compress the stream and open the batch with `compression`"
+                )
+            )
         if message.kind == DICTIONARY or message.offset >= start.offset:
             yield message
     if source.take(1):
         raise BadRowError(
             FileFault(f"{file.path}, byte {source.offset - 1}: bytes follow the marker of the stream's end")
         )
+
+
+def _first_dictionaries(source: Bytes, file: Input, stop: int) -> Iterator[Message]:
+    """Yield the dictionaries before an offset; all of them are in the head."""
+    with suppress(BadRowError):  # a record batch that is cut by the end of the head
+        while source.offset < stop and (message := next_message(source, file.path, file.limits)):
+            if message.kind == DICTIONARY:
+                yield message
+
+
+def _head(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    room = KEPT_BYTES
+    for chunk in chunks:
+        yield chunk[:room]
+        room -= len(chunk)
+        if room <= 0:
+            return
 
 
 def _in_file(file: Input, start: Position) -> Generator[Message, None, None]:

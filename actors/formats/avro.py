@@ -39,7 +39,7 @@ def read(file: Input, options: AvroOptions, start: Position, schema: pa.Schema |
     records = _Records(file, options, header, start)
     offset = start.offset or header.size
     with closing(file.chunks(offset)) as chunks:
-        found = blocks(chunks, offset, header, file.path, records.limits)
+        found = blocks(chunks, offset, header, file.path, records.limits, prompt=file.prompt)
         skip = start.line - 1
         for group in records.groups(found):
             yield from records.rows(group, skip)
@@ -70,11 +70,16 @@ class _Records:
         self._row, self._bad = start.row, start.bad
         self.limits = replace(file.limits, whole_bytes=file.limits.whole_bytes // (MANY if top.many else 1))
 
-    def groups(self, found: Iterator[AvroBlock]) -> Iterator[list[AvroBlock]]:
-        """Put blocks together that are small."""
+    def groups(self, found: Iterator[AvroBlock | None]) -> Iterator[list[AvroBlock]]:
+        """Put blocks together that are small, up to where there is None."""
         group: list[AvroBlock] = []
         rows = size = 0
         for block in found:
+            if block is None:
+                if group:
+                    yield group
+                    group, rows, size = [], 0, 0
+                continue
             most = ROWS_FOR_NOTHING if self._top.empty else len(block.payload)
             if block.count > most or (block.payload and not block.count):
                 message = f"a block claims {block.count} rows in {len(block.payload)} bytes"

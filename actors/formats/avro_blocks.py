@@ -76,7 +76,7 @@ def _parsed(head: bytes, path: str) -> Header:
     with faults_of(f"{path}: its header is broken", 0):
         try:
             fields: Any = fastavro.schemaless_reader(stream, HEADER, None)
-        except EOFError:
+        except (EOFError, IndexError):  # the latter where a length is cut
             fields = None
     if fields is None:
         raise EOFError
@@ -88,12 +88,19 @@ def _parsed(head: bytes, path: str) -> Header:
     return Header(schema, codec, fields["sync"], stream.tell())
 
 
-def blocks(pieces: Iterator[bytes], offset: int, header: Header, path: str, limits: Limits) -> Iterator[AvroBlock]:
-    """Yield the blocks of the bytes that begin at an offset; `limits.whole_bytes` are for one of them."""
+def blocks(
+    pieces: Iterator[bytes], offset: int, header: Header, path: str, limits: Limits, *, prompt: bool = False
+) -> Iterator[AvroBlock | None]:
+    """Yield the blocks of the bytes that begin at an offset; `limits.whole_bytes` are for one of them.
+
+    `prompt` yields None before the next piece is asked for.
+    """
     rest, at = b"", 0
     more = True
     while True:
-        while more and len(rest) - at < PREFIX_AND_SYNC_BYTES:
+        while more and len(rest) - at < PREFIX_AND_SYNC_BYTES and not (prompt and _is_whole(rest, at)):
+            if prompt:
+                yield None
             rest, at, more = _more(rest, at, pieces)
         if at == len(rest):
             return
@@ -107,6 +114,8 @@ def blocks(pieces: Iterator[bytes], offset: int, header: Header, path: str, limi
         end = begin + size + SYNC_BYTES
         parts, have = [rest[at:]], len(rest)
         while more and have < end:
+            if prompt:
+                yield None
             piece = next(pieces, None)
             more = piece is not None
             parts.append(piece or b"")
@@ -136,6 +145,16 @@ def decompressed(data: bytes, codec: str, place: str, most: int) -> bytes:
 def _more(rest: bytes, at: int, pieces: Iterator[bytes]) -> tuple[bytes, int, bool]:
     piece = next(pieces, None)
     return (rest, at, False) if piece is None else (rest[at:] + piece, 0, True)
+
+
+def _is_whole(rest: bytes, at: int) -> bool:
+    """Say whether these few bytes hold a block."""
+    try:
+        _, after = _varint(rest, at, "")
+        size, begin = _varint(rest, after, "")
+    except BadRowError:
+        return False
+    return begin + size + SYNC_BYTES <= len(rest)
 
 
 def _varint(buffer: bytes, at: int, place: str) -> tuple[int, int]:

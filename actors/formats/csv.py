@@ -54,7 +54,7 @@ class _Reader:
 
     def blocks(self, chunks: Iterable[bytes], head: Head, columns: Columns, start: Position) -> Iterator[Block]:
         """Yield the rows from a position on."""
-        for piece in pieces(chunks, self.dialect, head.text, self._file.limits.row_bytes):
+        for piece in self._pieces(chunks, head):
             if not piece.whole:
                 raise BadRowError(self._unfinished(piece, start))
             good = bad = 0
@@ -68,6 +68,10 @@ class _Reader:
                 start.line + count_lines(piece.body),
                 bad=start.bad + bad,
             )
+
+    def _pieces(self, chunks: Iterable[bytes], head: Head) -> Iterator[Piece]:
+        limit = self._file.limits.row_bytes
+        return pieces(chunks, self.dialect, head.text, limit, prompt=self._file.prompt)
 
     def _blocks(self, piece: Piece, columns: Columns, start: Position) -> Iterator[Block]:
         """Yield the rows of a piece: as one block, if not very many are bad."""

@@ -18,6 +18,8 @@ MARKS = (
 )
 """Byte-order marks; that of UTF-32 begins as that of UTF-16."""
 UNITS = {"utf-16-le": "<u2", "utf-16-be": ">u2", "utf-32-le": "<u4", "utf-32-be": ">u4"}
+PROMPT_BYTES = 1024 * 1024
+"""A row of a stream that is shorter is looked at again with each piece in which it may end."""
 UNREADABLE = "\udfff"
 """Stands for bytes that the encoding does not have: no UTF-8 can be made of it, so that no text has it."""
 
@@ -77,20 +79,24 @@ class Piece(Struct):
         return int(self.line_ends[number - 1]) if number else 0
 
 
-def pieces(chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int) -> Iterator[Piece]:
+def pieces(
+    chunks: Iterable[bytes], dialect: Dialect, text: Text, row_bytes: int, *, prompt: bool = False
+) -> Iterator[Piece]:
     """Cut a file into pieces of rows; the last may be one that is not whole.
 
-    The last chunk is not cut: a small file is one piece, whose rows all count when types are seen.
+    The last chunk is not cut: a small file is one piece, whose rows all count when types are seen. But `prompt`
+    yields the whole rows of each chunk before it asks for the next.
     """
     rest = b""
     sizes: list[int] = []
     """Of `rest`, after each chunk."""
-    for chunk, is_last in _with_last(chunks):
+    for chunk, is_last in ((chunk, False) for chunk in chunks) if prompt else _with_last(chunks):
         rest = rest + chunk if rest else chunk
         if is_last:
             break
         sizes.append(len(rest))
-        if sizes[-1] <= row_bytes and not _is_due(sizes):
+        ends_soon = prompt and sizes[-1] <= PROMPT_BYTES and (b"\n" in chunk or b"\r" in chunk)
+        if sizes[-1] <= row_bytes and not ends_soon and not _is_due(sizes):
             continue
         piece = _cut(rest, dialect, text, final=False)
         if piece.source_bytes:

@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from typing import BinaryIO, Protocol, cast
 
+from msgspec.structs import replace
+
 from actors.formats.block import BadRowError
 from actors.formats.compression import decompressed
 from actors.formats.limits import Limits
@@ -16,6 +18,10 @@ from rota.options import Compression
 
 GRID_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
+FADING_BYTES = 48 * 1024 * 1024
+"""The largest piece that rows of a stream may be in: no more than ROTA_STREAM_BYTES are kept of it by default."""
+BEGINNING_BYTES = 8
+"""What a format sees at once of the beginning, unless there is no more: by less none knows its own."""
 AT_ONCE_BYTES = 1024 * 1024
 """A file of this size is fetched with one request, even if it is read at random."""
 
@@ -38,45 +44,73 @@ class Origin(Protocol):
 class Input:
     """A file to be read by a format."""
 
-    def __init__(self, file: Origin, compression: Compression = "none", limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        file: Origin,
+        compression: Compression = "none",
+        limits: Limits | None = None,
+        *,
+        pieces_as_they_come: bool = False,
+    ) -> None:
         self._file = file
+        self.prompt = pieces_as_they_come
+        """Whether the rows of each piece make a block as soon as it has come: the next may be long in coming.
+
+        The origin's pieces are the same each time then, whatever their length.
+        """
+        self.fades = pieces_as_they_come and compression == "none"
+        """Whether bytes that were read may be gone when reading begins again, but for those of the head."""
         self._compression = compression
         self._head = b""
         self._head_is_all = False
         self.path = file.path
         self.media_type = file.media_type
+        self.size = file.size
+        """Bytes as they are stored, as far as the origin tells."""
+        self.version: str | None = getattr(file, "version", None)
+        """What tells this version of the file from others, as far as the origin does."""
         self.limits = limits or Limits()
+        if self.fades:
+            # The sender would be held back for ever: nothing goes before such a piece has come whole.
+            whole, batch = (
+                min(bound, FADING_BYTES) for bound in (self.limits.whole_bytes, self.limits.batch_bytes)
+            )
+            self.limits = replace(self.limits, whole_bytes=whole, batch_bytes=batch)
 
     def chunks(self, offset: int = 0) -> Generator[bytes, None, None]:
         """Yield the bytes from an offset on.
 
         They are cut at the multiples of GRID_BYTES, wherever reading begins, so that who cuts rows by these pieces
-        makes the same blocks again after a crash. A compressed file is decompressed from its start, and what stands
-        before the offset is passed over.
+        makes the same blocks again after a crash; if they are passed on as they come, they are the same each time.
+        A compressed file is decompressed from its start, and what stands before the offset is passed over.
         """
         if self._compression == "none":
             with closing(self._file.chunks(offset)) as chunks:
-                yield from on_grid(chunks, offset)
+                yield from self._pieces(chunks, offset)
             return
         with closing(decompressed(self._file.chunks(), self._compression, self.path, self.limits)) as pieces:
-            yield from on_grid(_from(pieces, offset, self.path), offset)
+            yield from self._pieces(_from(pieces, offset, self.path), offset)
 
     def head(self, size: int = HEAD_BYTES) -> bytes:
-        """Return the first bytes; fewer only if the file has no more, or cannot be decompressed further."""
-        if len(self._head) < size and not self._head_is_all:
+        """Return the first bytes; fewer only if the file has no more, or cannot be decompressed further.
+
+        If the pieces are passed on as they come, these are the first ones that have come.
+        """
+        least = min(size, BEGINNING_BYTES) if self.prompt else size
+        if len(self._head) < least and not self._head_is_all:
             pieces, had = [], 0
             with closing(decompressed(self._small_chunks(), self._compression, self.path, self.limits)) as chunks:
                 try:
                     for chunk in chunks:
                         pieces.append(chunk)
                         had += len(chunk)
-                        if had >= size:
+                        if had >= least:
                             break
                 except (BadRowError, TooLargeError):
                     if not pieces:
                         raise
             self._head = b"".join(pieces)[:size]
-            self._head_is_all = had < size
+            self._head_is_all = had < least
         return self._head[:size]
 
     def whole(self, limit: int | None = None) -> bytes:
@@ -99,6 +133,9 @@ class Input:
         if len(body) != self._file.size:
             raise BadRowError(FileFault(f"{self.path} ended at byte {len(body)}; it should have {self._file.size}"))
         return io.BytesIO(body)
+
+    def _pieces(self, chunks: Iterator[bytes], offset: int) -> Iterator[bytes]:
+        return _begun(chunks, offset) if self.prompt else on_grid(chunks, offset)
 
     def _spooled(self) -> BinaryIO:
         advice = "its format is read at random, from the disk. Store it without compression, or split it"
@@ -136,6 +173,19 @@ def _from(pieces: Iterator[bytes], offset: int, path: str) -> Iterator[bytes]:
         offset = max(0, offset - len(piece))
     if offset:
         raise BadRowError(FileFault(f"{path} ended {offset} bytes before the place where reading is to go on"))
+
+
+def _begun(chunks: Iterator[bytes], offset: int) -> Iterator[bytes]:
+    """Pass pieces on, those that end before BEGINNING_BYTES together."""
+    waiting = b""
+    for chunk in chunks:
+        offset += len(chunk)
+        waiting = waiting + chunk if waiting else chunk
+        if offset >= BEGINNING_BYTES:
+            yield waiting
+            waiting = b""
+    if waiting:
+        yield waiting
 
 
 def on_grid(chunks: Iterator[bytes], offset: int, grid: int = GRID_BYTES) -> Generator[bytes, None, None]:

@@ -32,7 +32,10 @@ def read(file: Input, options: JsonOptions, start: Position, schema: pa.Schema |
             return
         head = next(chunks, b"")
         check_encoding(file.path, head)
-        value = head[mark_bytes(head) :].lstrip(BLANKS)
+        while not (value := head[mark_bytes(head) :].lstrip(BLANKS)) and (chunk := next(chunks, None)) is not None:
+            head += chunk
+            if len(head) > file.limits.row_bytes:
+                break
         if value and value[0] not in b"[{" and not options.path:
             yield from _value(file, rows, chain([head[mark_bytes(head) :]], chunks))
             return

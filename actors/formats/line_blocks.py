@@ -36,6 +36,10 @@ class Rows(Struct):
     """Where the first begins."""
 
 
+PAUSE = Rows((), (), lambda _: 0)
+"""Says that what follows has to be waited for."""
+
+
 class Form(Protocol):
     """What a format does with the rows of a block."""
 
@@ -63,6 +67,8 @@ def blocks_of(  # noqa: PLR0917 - what `read` of a format has, and what it made 
     try:
         for piece in rows:
             yield from blocks.add(piece)
+            if piece is PAUSE and file.prompt:
+                yield from blocks.rest()
     except (BadRowError, TooLargeError) as error:
         failure = error
     yield from blocks.rest()

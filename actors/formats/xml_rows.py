@@ -8,7 +8,7 @@ from typing import Any
 
 from actors.formats.block import BadRowError
 from actors.formats.limits import Limits
-from actors.formats.line_blocks import Rows
+from actors.formats.line_blocks import PAUSE, Rows
 from actors.formats.xml_builder import RowBuilder
 from actors.formats.xml_shape import Shape
 from rota.errors import TooLargeError
@@ -31,6 +31,7 @@ def rows_in(path: str, texts: Iterable[str], row: str | None, limits: Limits) ->
     scan = _Scan(path, row, limits)
     for text in texts:
         yield from scan.feed(text)
+        yield PAUSE
     yield from scan.close()
 
 

@@ -22,6 +22,7 @@ STARTS = ((b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"))
 _DECLARED = re.compile(
     rb"""<\?xml[ \t\r\n][^>]{0,200}?encoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z][A-Za-z0-9._-]{0,60})["']"""
 )
+_START = b"<?xml"
 _PLAIN = "<?xml version='1.0'?>"
 _NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"}
 
@@ -30,7 +31,7 @@ def decoded(path: str, chunks: Iterable[bytes]) -> Iterator[str]:
     r"""Yield the text in pieces, every line's end as `\n`; BadRowError where bytes are none in the encoding."""
     chunks = iter(chunks)
     head = b""
-    while len(head) < HEAD_BYTES and (chunk := next(chunks, None)) is not None:
+    while _declares(head) and (chunk := next(chunks, None)) is not None:
         head += chunk
     encoding, mark = _encoding(path, head)
     decoder = codecs.getincrementaldecoder(encoding)()
@@ -48,6 +49,11 @@ def decoded(path: str, chunks: Iterable[bytes]) -> Iterator[str]:
         yield lines.decode(decoder.decode(b"", final=True), final=True)
     except UnicodeError as error:
         raise _no_text(path, encoding, error) from error
+
+
+def _declares(head: bytes) -> bool:
+    """Say whether what follows these first bytes may declare the encoding."""
+    return len(head) < HEAD_BYTES and (len(head) < len(_START) or (head.startswith(_START) and b">" not in head))
 
 
 def _encoding(path: str, head: bytes) -> tuple[str, int]:

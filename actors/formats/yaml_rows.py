@@ -8,7 +8,7 @@ from yaml._yaml import CParser
 
 from actors.formats.block import BadRowError
 from actors.formats.limits import Limits
-from actors.formats.line_blocks import Row, Rows
+from actors.formats.line_blocks import PAUSE, Row, Rows
 from actors.formats.types import SHOWN_CHARACTERS
 from actors.formats.yaml_values import Anchored, Collection, scalar_value
 from events.batch import FileFault
@@ -24,15 +24,20 @@ ENDS = {yaml.MappingEndEvent, yaml.SequenceEndEvent}
 LISTS = ("seq", "omap", "pairs")
 
 
-def rows_in(path: str, parser: CParser, limits: Limits, on_event: Callable[[], None]) -> Iterator[Rows]:
-    """Yield all rows of a stream; at what is wrong in it, yield those before and raise the error."""
+def rows_in(path: str, parser: CParser, limits: Limits, on_event: Callable[[], bool]) -> Iterator[Rows]:
+    """Yield all rows of a stream; at what is wrong in it, yield those before and raise the error.
+
+    `on_event` says whether the parser may have to wait before its next event.
+    """
     builder = _Builder(path, limits)
     try:
         while (event := parser.get_event()) is not None:
-            on_event()
+            waits = on_event()
             builder.take(event)
-            if len(builder.values) >= ROWS_AT_ONCE:
+            if len(builder.values) >= (1 if waits else ROWS_AT_ONCE):
                 yield builder.taken()
+                if waits:
+                    yield PAUSE
     except yaml.YAMLError as error:
         yield builder.taken()
         raise _broken(path, error) from error

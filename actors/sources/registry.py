@@ -4,8 +4,8 @@ A source is a module, imported when it is used, with a function
 
     file_system(connection: <its settings>) -> fsspec.AbstractFileSystem
 
-whose file systems are only read from, and of which these methods are called, from any thread and from several
-at a time:
+whose file systems are only read from: what is written goes by `actors/sources/target.py`. These methods are called,
+from any thread and from several at a time:
 
 - `info(path)`: `name`, `type` (`file`, `directory`, or `other`), `size` in bytes or None, and what tells one
   version of a file from the next: `ETag`, or the time of its last change (`LastModified`, `mtime`). If they are

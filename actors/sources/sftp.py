@@ -7,7 +7,7 @@ Entries of a listing are not resolved: a symbolic link has the type `link` and `
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ class SftpFileSystem(SSHFileSystem):  # type: ignore[misc] # sshfs has no types
     def connect(self, *_: Any, **__: Any) -> tuple[None, Session]:
         """Give sshfs the session in place of its pool, without connecting."""
         return None, Session(self._connection)
+
+    def channel(self) -> AbstractAsyncContextManager[asyncssh.SFTPClient]:
+        """Give the channel to enter; errors are as of `Session.get`."""
+        pool: Session = self._pool
+        return pool.get()
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:

@@ -8,7 +8,7 @@ import io
 import logging
 import posixpath
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -148,6 +148,29 @@ class Collection(WebdavFileSystem):  # type: ignore[misc] # webdav4 has no types
         else:
             _check(response)
         return response
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        content: bytes | Iterator[bytes] = b"",
+        *,
+        accepted: Sequence[int] = (),
+    ) -> int:
+        """Do something to a file or directory; return the status, which is an error only if it is `accepted`."""
+        request = self._http.build_request(method, self._url(path), headers=headers, content=content)
+        response = self._sent(request)
+        try:
+            if response.status_code not in accepted:
+                _check(response)
+        finally:
+            response.close()
+        return response.status_code
+
+    def address(self, path: str) -> str:
+        """Return the URL of a file."""
+        return str(self._url(path))
 
     def _propfind(self, path: str, depth: int) -> list[Response]:
         headers = {"Depth": str(depth), "Content-Type": "application/xml"}

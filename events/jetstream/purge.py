@@ -7,8 +7,15 @@ from typing import Any
 from msgspec import Struct
 
 from events.base import Kind
-from events.jetstream.topology import EVENTS, PAYLOADS, RESULTS, SNAPSHOTS
-from events.subjects import aggregate_filter, result_subject, rows_filter, snapshot_subject
+from events.jetstream.topology import CHUNKS, EVENTS, PAYLOADS, RESULTS, RESULTS_FILES, SNAPSHOTS
+from events.subjects import (
+    aggregate_filter,
+    chunks_filter,
+    result_subject,
+    results_file_filter,
+    rows_filter,
+    snapshot_subject,
+)
 from rota.jetstream import Connection, JetStreamError
 
 ALL = "*"
@@ -65,6 +72,8 @@ def _beside(one: Removed) -> Iterator[Call]:
     if one.id != ALL and one.kind == "batch":
         yield _purge_by_subject(SNAPSHOTS, snapshot_subject(one.kind, one.id))
         yield _purge_by_subject(PAYLOADS, rows_filter(one.id))
+        yield _purge_by_subject(CHUNKS, chunks_filter(one.id))
+        yield _purge_by_subject(RESULTS_FILES, results_file_filter(one.id))
     if one.large_result:
         yield _purge_by_subject(RESULTS, result_subject(one.id))
 

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rota.batch_protocol import BadRowsAgain, BatchRequest, FailedJobs, StreamRules, Tolerance
     from rota.client import Client
     from rota.errors import GiveUpError, JobFailedError, RotaError
     from rota.jobs import Context, Job, job
@@ -20,27 +21,37 @@ if TYPE_CHECKING:
     from rota.worker import Worker
 
 _MODULES = {
+    "BadRowsAgain": "rota.batch_protocol",
+    "BatchRequest": "rota.batch_protocol",
     "Client": "rota.client",
     "Context": "rota.jobs",
+    "FailedJobs": "rota.batch_protocol",
     "GiveUpError": "rota.errors",
     "Job": "rota.jobs",
     "JobFailedError": "rota.errors",
     "JobRequest": "rota.protocol",
     "RetryPolicy": "rota.protocol",
     "RotaError": "rota.errors",
+    "StreamRules": "rota.batch_protocol",
+    "Tolerance": "rota.batch_protocol",
     "Worker": "rota.worker",
     "job": "rota.jobs",
 }
 
 __all__ = [
+    "BadRowsAgain",
+    "BatchRequest",
     "Client",
     "Context",
+    "FailedJobs",
     "GiveUpError",
     "Job",
     "JobFailedError",
     "JobRequest",
     "RetryPolicy",
     "RotaError",
+    "StreamRules",
+    "Tolerance",
     "Worker",
     "job",
 ]

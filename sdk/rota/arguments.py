@@ -1,4 +1,4 @@
-"""What the words on the command line mean: types for argparse, which makes usage errors of what they refuse."""
+"""What the words on the command line mean. argparse makes usage errors of what the types here refuse."""
 
 import argparse
 import re
@@ -13,6 +13,8 @@ from rota.errors import InvalidRequestError
 from rota.export import SINKS
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(|[kMGT]i?)B?", re.IGNORECASE)
+ROWS = re.compile(r"([0-9]*)-?([0-9]*)")
 EVENT_TYPE = re.compile(r"[a-z]+\.(\*|[a-z_]+)")
 
 
@@ -82,3 +84,57 @@ def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def limit(text: str) -> int | None:
+    """Return a number from 1, or None for `none`."""
+    return None if text == "none" else positive(text)
+
+
+def size(text: str) -> int:
+    """Return a number of bytes from 1, of a text like 500000, 64k or 4MiB."""
+    found = SIZE.fullmatch(text.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give one like 500000, 64kB or 4MiB")
+    base = 1024 if found[2].endswith("i") else 1000
+    return positive(str(round(float(found[1]) * base ** " kmgt".index(found[2][:1].lower() or " "))))
+
+
+def size_limit(text: str) -> int | None:
+    """Return a number of bytes from 1, or None for `none`."""
+    return None if text == "none" else size(text)
+
+
+def tolerated(text: str) -> int | float:
+    """Return a count, or a share of 1 for a percentage."""
+    number, percent, rest = text.partition("%")
+    try:
+        tolerance = float(number) / 100 if percent else int(number)
+    except ValueError:
+        rest = text
+    if rest or not 0 <= tolerance <= (1 if percent else 2**53):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number like 10 nor a share like 0.5%")
+    return tolerance
+
+
+def rows(text: str) -> tuple[int | None, int | None]:
+    """Return the first and the last of some rows, None where there is no limit: of 5, 5-9, 5- or -9."""
+    found = ROWS.fullmatch(text)
+    if not found or not (found[1] or found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} are no rows: give some like 100-199, 100- or 100")
+    first, last = (int(one) if one else None for one in found.groups())
+    if "-" not in text:
+        last = first
+    if first is not None and last is not None and last < first:
+        raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
+    return first, last
+
+
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return those of the options that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def merged(params: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return params that were given one by one as one object."""
+    return {name: value for part in params for name, value in part.items()}

@@ -13,12 +13,13 @@ from rota.errors import InvalidRequestError, NotFoundError
 from rota.export import exported
 from rota.jetstream import Connection
 from rota.selection import Fields, Selection, origin_of, select
+from rota.show_batch import batch_table
 
 SHOW_SECONDS = 0.5
 """How often progress is shown; what is over sooner shows none."""
 
 TABLES: dict[str, Callable[[Any], str]] = {
-    "batches": show.batch_table,
+    "batches": batch_table,
     "jobs": show.job_table,
     "queues": show.queue_table,
     "specs": show.spec_table,

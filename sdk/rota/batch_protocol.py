@@ -222,6 +222,13 @@ class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
 
 
+class BatchList(Struct, frozen=True):
+    """One page of batches without their files, newest first; `next` is the cursor of the page after it."""
+
+    batches: list[BatchView]
+    next: str | None = None
+
+
 class RowView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which job of a batch had a row, and what became of it, as `GET /batches/{id}/rows` shows it."""
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
 from rota import audit, commands, extension
-from rota.arguments import event_type, id_, moment, output, params, point, positive, sequence
-from rota.commands import complain
+from rota.arguments import event_type, id_, moment, output, point, positive, sequence
+from rota.batch_parser import add_batches, add_job_options
 from rota.errors import RotaError
 from rota.http import DEFAULT_URL
 from rota.moment import SAYS as MOMENTS
-from rota.options import BadRows, Compression
+from rota.output import complain
 from rota.protocol import BatchStatus, JobStatus
 from rota.worker import DEFAULT_NATS_URL
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(commands.schedule).add_argument
     add("spec", metavar="SPEC", help="name of the job spec")
-    _add_job_options(add)
+    add_job_options(add)
     add("--delay", type=float, dest="delay_seconds", metavar="SECONDS", help="run it so many seconds from now")
     add("--wait", action="store_true", help="wait for its end and print its result; fails if the job does")
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("id", metavar="ID")
     add("--reason", default="", metavar="TEXT")
 
-    _add_batches(command)
+    add_batches(command)
     add = command(commands.worker, over_nats=True).add_argument
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
     add("--queue", dest="queues", action="append", metavar="NAME", help="serve it too; may be repeated")
@@ -115,27 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     command(commands.queues)
     command(commands.specs)
     return parser
-
-
-def _add_batches(command: Callable[..., argparse.ArgumentParser]) -> None:
-    add = command(commands.batch).add_argument
-    add("spec", metavar="SPEC", help="name of a job spec that takes rows")
-    says = "a path below the connection, or a URL; with / at its end a directory, with *, ? or [ a glob (in quotes)"
-    add("files", metavar="FILE", nargs="+", help=says)
-    add("--connection", metavar="NAME", help="where the files lie, as Rota's configuration calls it")
-    add("--rows-per-job", type=positive, metavar="N", help="rows that each job gets (default: 1000)")
-    _add_selection(add)
-    _add_reading(add, "found out for each", "fail")
-    says = "how all files are compressed (default: found out for each)"
-    add("--compression", choices=sorted(get_args(Compression)), help=says)
-    add("--max-readers", type=positive, metavar="N", help="read so many files at a time at most (default: 4)")
-    _add_job_options(add)
-    _add_watch(add)
-
-    add = command(commands.redrive).add_argument
-    add("id", metavar="ID", help="a batch's")
-    _add_reading(add, "as before", "as before")
-    _add_watch(add)
 
 
 def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -176,51 +155,3 @@ def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
     for name in ("id", "batch", "queue", "spec"):
         add(f"--{name}", type=id_, metavar=name.upper())
     add("--limit", type=positive, default=50, metavar="N", help="show so many at most, newest first (default: 50)")
-
-
-def _add_selection(add: Callable[..., argparse.Action]) -> None:
-    add("--recursive", action="store_true", help="read directories within directories, too")
-    for name, says in (("include", "read only files that match"), ("exclude", "leave out what matches")):
-        add(f"--{name}", action="append", default=[], metavar="PATTERN", help=f"{says}; may be repeated")
-    add("--hidden", action="store_true", help="read files and directories whose names begin with a dot")
-    add("--allow-empty", action="store_true", help="no file at all is a batch without rows, and no error")
-
-
-def _add_reading(add: Callable[..., argparse.Action], format_: str, bad_rows: str) -> None:
-    says = f"of all files, like csv, json or parquet (default: {format_})"
-    add("--format", metavar="NAME", help=says)
-    add(
-        "--option",
-        dest="options",
-        type=params,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="OPTION",
-        help="of the format: name=value with a value of JSON or else text, a JSON object, or @FILE with one; "
-        'without --format by the names of formats, like csv=\'{"delimiter": ";"}\'',
-    )
-    add(
-        "--bad-rows",
-        choices=get_args(BadRows),
-        help="a row that cannot be read fails the batch, is left out, or is left out and kept with the reason "
-        f"(default: {bad_rows})",
-    )
-
-
-def _add_watch(add: Callable[..., argparse.Action]) -> None:
-    add("--watch", action="store_true", help="show progress till the end; exit status 0 only if all jobs succeeded")
-
-
-def _add_job_options(add: Callable[..., argparse.Action]) -> None:
-    add(
-        "--params",
-        type=params,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="PARAM",
-        help="a JSON object, @FILE with one, or key=value with a value of JSON or else text",
-    )
-    add("--queue", metavar="NAME", help="the queue to wait in (default: the spec's)")
-    add("--key", help="idempotency key: the same spec and key again do nothing new")

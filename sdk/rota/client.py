@@ -9,23 +9,20 @@ For example:
 Everything that it can raise stands in `rota.errors`.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
 import msgspec
 
-from rota.batch_protocol import BatchRequest, BatchResponse, BatchView, RedriveRequest
+from rota.batches import Batches
 from rota.dead_letters import DeadLetters
 from rota.errors import JobFailedError
 from rota.http import DEFAULT_URL, LONG_POLL_SECONDS, Event, Gateway
-from rota.jobs import Job
-from rota.options import BadRows
+from rota.jobs import Job, spec_name
+from rota.patience import limit
 from rota.protocol import (
-    ENDED_BATCH,
     ENDED_JOB,
     CancelRequest,
     JobFault,
@@ -42,8 +39,6 @@ from rota.stream import stream
 
 Filter = str | Sequence[str] | None
 """One value, or several of which any will do; None lets all pass."""
-
-VIEW_LAG_SECONDS = 0.05
 
 
 class QueueList(msgspec.Struct, frozen=True):
@@ -94,7 +89,7 @@ class Client:
 
         `options` are those of JobRequest: queue, retry, timeout_seconds, delay_seconds, run_at, key, labels.
         """
-        job = JobRequest(spec=_name(spec), params=params or {}, **options)
+        job = JobRequest(spec=spec_name(spec), params=params or {}, **options)
         (id_,) = await self._schedule(job)
         return id_
 
@@ -131,7 +126,7 @@ class Client:
         Raises JobFailedError if it ends without success, with `job`, `status` and `error` (a JobFault, or None)
         as its facts, and TimeoutError if it has not ended after so many seconds.
         """
-        async with _limit(timeout, f"Job {id_}"):
+        async with limit(timeout, f"Job {id_}"):
             outcome = await self._outcome(id_)
             while outcome.status not in ENDED_JOB:
                 outcome = await self._outcome(id_)
@@ -195,90 +190,5 @@ class Client:
         return await self._gateway.get(f"{_job(id_)}/result", Outcome, wait=LONG_POLL_SECONDS)
 
 
-class Batches:
-    """The batches of a client: files that Rota reads and cuts into jobs."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def open(self, request: BatchRequest | None = None, /, **fields: Any) -> str:
-        """Have files read and cut into jobs, and return the batch's id; when it returns, that is stored.
-
-        Give a BatchRequest or its fields:
-
-        - `spec`: a job that takes rows, or its name.
-        - `files`: paths below the connection, or http(s) URLs; one that ends with `/` is a directory, one with `*`,
-          `?` or `[` a glob. `connection`: where the paths lie, as Rota's configuration calls it.
-        - `selection`: a `rota.options.Selection` for directories and globs: recursive, include, exclude, hidden,
-          allow_empty.
-        - `format` and `compression`: found out for each file if they are left out. `options`: how files are read,
-          as the format has them (`rota.options`); without a format, options by the names of formats.
-        - `bad_rows`: what is done with a row that cannot be read: `fail` (the default: the batch fails there),
-          `skip`, or `quarantine` (left out, and kept with its place and the reason in a `batch.rows_quarantined`).
-        - `rows_per_job` (1000), `max_jobs_in_flight` (2000), `max_readers` (4 files at a time).
-        - `params`, `queue`, `retry`, `timeout_seconds`, `labels`: as for a job, for each job of the batch.
-        - `key`: idempotency key; the same spec and key again are the same batch.
-        """
-        if request is None:
-            request = BatchRequest(spec=_name(fields.pop("spec")), **fields)
-        return msgspec.json.decode(await self._gateway.post("/batches", request), type=BatchResponse).id
-
-    async def redrive(
-        self,
-        id_: str,
-        *,
-        format: str | None = None,  # noqa: A002 - the word for it everywhere else, too
-        options: dict[str, Any] | None = None,
-        bad_rows: BadRows | None = None,
-    ) -> None:
-        """Have the reading of a failed batch go on where it stopped; what is None stays as it was.
-
-        Rows that are in jobs stay there and run once. In another format, or with other options, a file is read from
-        its start, past as many rows as are in jobs. A batch that has not failed stays as it is. ConflictError if it
-        is completed, or if the format or the options are others and rows of a file may have been left out as bad.
-        """
-        request = RedriveRequest(format=format, options=options, bad_rows=bad_rows)
-        await self._gateway.post(f"{_batch(id_)}/redrive", request)
-
-    async def get(self, id_: str) -> BatchView:
-        """Return what is known of a batch: its files with their formats and bad rows, and its jobs by state."""
-        return await self._gateway.get(_batch(id_), BatchView)
-
-    async def wait(self, id_: str, timeout: float | None = None) -> BatchView:
-        """Return the batch when it has ended; TimeoutError if it has not after so many seconds.
-
-        It has ended when its files are read and its jobs have ended, or when it failed: see its `status`, and
-        in `jobs` how many have not succeeded.
-        """
-        async with _limit(timeout, f"Batch {id_}"):
-            async for _ in self.watch(id_):
-                pass
-            # A view follows its events; no event tells of it.
-            while (view := await self.get(id_)).status not in ENDED_BATCH:
-                await asyncio.sleep(VIEW_LAG_SECONDS)
-            return view
-
-    def watch(self, id_: str) -> AsyncGenerator[Event, None]:
-        """Yield a batch's events, those from before and those to come, until it has ended."""
-        return self._gateway.follow(_batch(id_), {f"batch.{status}" for status in ENDED_BATCH})
-
-
-def _name(spec: str | Job[..., Any]) -> str:
-    return spec if isinstance(spec, str) else spec.name
-
-
 def _job(id_: str) -> str:
     return f"/jobs/{quote(id_, safe='')}"
-
-
-def _batch(id_: str) -> str:
-    return f"/batches/{quote(id_, safe='')}"
-
-
-@asynccontextmanager
-async def _limit(seconds: float | None, what: str) -> AsyncGenerator[None, None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise TimeoutError(f"{what} has not ended after {seconds:g} seconds") from None

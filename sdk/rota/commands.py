@@ -1,31 +1,28 @@
 """What the commands of the command line do. Their docstrings are their help; examples follow the first line."""
 
 import argparse
-import asyncio
 import importlib
 import logging
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
 
 from rota import show
+from rota.arguments import given, merged
+from rota.batch_commands import verdict
 from rota.batch_protocol import BatchView
 from rota.client import Client
 from rota.errors import JobFailedError, NotFoundError
 from rota.http import Event
 from rota.jobs import Job
-from rota.options import Selection
-from rota.protocol import ENDED_BATCH, JobView
+from rota.output import say, say_all
+from rota.protocol import JobView
 from rota.worker import Worker
 
-PROGRESS_SECONDS = 0.5
-READING = ("format", "bad_rows")
-"""What says how files are read, besides the options of formats."""
 WATCH_PATIENCE_SECONDS = 60.0
 
 
@@ -36,13 +33,13 @@ async def schedule(options: argparse.Namespace) -> None:
     rota schedule send_mail --params '{"to": "ann@example.com"}' --delay 3600
     rota schedule report --params @report.json month=5 --key report-may
     """
-    chosen = _given(options, "queue", "delay_seconds", "key")
+    chosen = given(options, "queue", "delay_seconds", "key")
     async with Client(options.url) as client:
-        id_ = await client.schedule(options.spec, _merged(options.params), **chosen)
-        _say(options, {"id": id_}, id_)
+        id_ = await client.schedule(options.spec, merged(options.params), **chosen)
+        say(options, {"id": id_}, id_)
         if options.wait:
             result = await client.wait(id_)
-            _say(options, {"id": id_, "status": "succeeded", "result": result}, show.json_line(result))
+            say(options, {"id": id_, "status": "succeeded", "result": result}, show.json_line(result))
 
 
 async def get(options: argparse.Namespace) -> None:
@@ -55,7 +52,7 @@ async def get(options: argparse.Namespace) -> None:
         fields = asdict(found)
         if isinstance(found, JobView) and found.status == "succeeded":
             fields["result"] = await client.wait(found.id)
-    _say(options, fields, show.record(fields))
+    say(options, fields, show.record(fields))
 
 
 async def list_(options: argparse.Namespace) -> None:
@@ -64,12 +61,12 @@ async def list_(options: argparse.Namespace) -> None:
     rota list --status failed
     rota list --batch 01k9abc --limit 1000
     """
-    chosen = _given(options, "status", "queue", "spec", "batch")
+    chosen = given(options, "status", "queue", "spec", "batch")
     jobs: list[JobView] = []
     async with Client(options.url) as client, aclosing(client.jobs(**chosen)) as found:
         while len(jobs) < options.limit and (job := await anext(found, None)):
             jobs.append(job)
-    _say_all(options, jobs, show.job_table(jobs))
+    say_all(options, jobs, show.job_table(jobs))
 
 
 async def watch(options: argparse.Namespace) -> int:
@@ -79,7 +76,7 @@ async def watch(options: argparse.Namespace) -> int:
     rota watch --queue mail --type job.failed --type job.timed_out --json
     rota watch --batch 01k9abc --type 'job.*' --after 120000
     """
-    chosen = _given(options, "batch", "queue", "spec", "type", "after")
+    chosen = given(options, "batch", "queue", "spec", "type", "after")
     async with Client(options.url, patience_seconds=WATCH_PATIENCE_SECONDS) as client:
         if not options.id:
             async for event in client.events(**chosen):
@@ -90,7 +87,7 @@ async def watch(options: argparse.Namespace) -> int:
         async for event in client.events(**{"after": 0, **about, **chosen}):
             _say_event(options, event)
         if isinstance(found, BatchView):
-            return _verdict(await client.batches.wait(options.id))
+            return verdict(await client.batches.wait(options.id))
         try:
             await client.wait(options.id)
         except JobFailedError:
@@ -99,49 +96,19 @@ async def watch(options: argparse.Namespace) -> int:
 
 
 async def cancel(options: argparse.Namespace) -> None:
-    """Cancel a job.
+    """Cancel a job, or a batch with all its jobs.
 
     rota cancel 01k9abc-0 --reason 'no longer needed'
+    rota cancel 01k9abc
     """
     async with Client(options.url) as client:
-        await client.cancel(options.id, options.reason)
-    _say(options, {"id": options.id}, f"{options.id} will be cancelled")
-
-
-async def batch(options: argparse.Namespace) -> int:
-    """Have files read and cut into jobs, and print the batch's id.
-
-    rota batch load_rows people.csv --connection lake --rows-per-job 1000 --watch
-    rota batch load_rows https://data.example.com/people.csv --params table=people
-    rota batch load_rows orders/ 'old/**/*.json' --connection lake --recursive --exclude '*.tmp'
-    rota batch load_rows people.txt --connection lake --format csv --option delimiter=';' header=false
-    rota batch load_rows orders/ --connection lake --option csv='{"delimiter": ";"}' --bad-rows quarantine
-    """
-    async with Client(options.url) as client:
-        id_ = await client.batches.open(
-            spec=options.spec,
-            files=options.files,
-            params=_merged(options.params),
-            options=_merged(options.options),
-            **_selection(options),
-            **_given(options, "connection", "rows_per_job", "queue", "key", *READING, "compression", "max_readers"),
-        )
-        _say(options, {"id": id_}, id_)
-        return await _progress(options, client, id_) if options.watch else 0
-
-
-async def redrive(options: argparse.Namespace) -> int:
-    """Have the reading of a failed batch go on where it stopped, after the file or the options were mended.
-
-    rota redrive 01k9abc
-    rota redrive 01k9abc --bad-rows quarantine --watch
-    rota redrive 01k9abc --option delimiter=';' column_types='{"zip": "string"}'
-    """
-    async with Client(options.url) as client:
-        changed = _merged(options.options) if options.options else None
-        await client.batches.redrive(options.id, options=changed, **_given(options, *READING))
-        _say(options, {"id": options.id}, f"{options.id} will be read on")
-        return await _progress(options, client, options.id) if options.watch else 0
+        for cancel_ in (client.cancel, client.batches.cancel):
+            with suppress(NotFoundError):
+                await cancel_(options.id, options.reason)
+                break
+        else:
+            raise _unknown(options.id)
+    say(options, {"id": options.id}, f"{options.id} will be cancelled")
 
 
 async def specs(options: argparse.Namespace) -> None:
@@ -151,7 +118,7 @@ async def specs(options: argparse.Namespace) -> None:
     """
     async with Client(options.url) as client:
         specs = await client.specs()
-    _say_all(options, specs, show.spec_table(specs))
+    say_all(options, specs, show.spec_table(specs))
 
 
 async def queues(options: argparse.Namespace) -> None:
@@ -161,7 +128,7 @@ async def queues(options: argparse.Namespace) -> None:
     """
     async with Client(options.url) as client:
         queues = await client.queues()
-    _say_all(options, queues, show.queue_table(queues))
+    say_all(options, queues, show.queue_table(queues))
 
 
 async def dead_letters(options: argparse.Namespace) -> None:
@@ -176,14 +143,14 @@ async def dead_letters(options: argparse.Namespace) -> None:
         letters = client.dead_letters
         if options.show:
             letter = asdict(await letters.get(options.show))
-            _say(options, letter, show.record(letter))
+            say(options, letter, show.record(letter))
         elif options.send_again:
             await letters.send_again(options.send_again)
         elif options.remove:
             await letters.remove(options.remove)
         else:
             found = [letter async for letter in letters.list(status=options.status)]
-            _say_all(options, found, show.letter_table(found))
+            say_all(options, found, show.letter_table(found))
 
 
 def worker(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
@@ -197,41 +164,11 @@ def worker(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
     handler = logging.StreamHandler()
     handler.setFormatter(show.JsonFormatter() if options.json else logging.Formatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return Worker(jobs, **_given(options, "nats_url", "concurrency", "queues", "lease_seconds")).run()
-
-
-def _say(options: argparse.Namespace, value: Any, text: str) -> None:
-    """Print a value: as JSON if that is wanted, else as this text."""
-    sys.stdout.write(f"{show.json_line(value) if options.json else text}\n")
-    sys.stdout.flush()
+    return Worker(jobs, **given(options, "nats_url", "concurrency", "queues", "lease_seconds")).run()
 
 
 def _say_event(options: argparse.Namespace, event: Event) -> None:
-    _say(options, event, show.gap(event) if event["type"] == "gap" else show.event(event))
-
-
-def _say_all(options: argparse.Namespace, values: Sequence[Any], table: str) -> None:
-    for value in values if options.json else [table]:
-        _say(options, value, table)
-
-
-def complain(text: str) -> int:
-    """Print what went wrong, and return the exit status that says so."""
-    sys.stderr.write(f"rota: {text}\n")
-    return 1
-
-
-def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
-
-
-def _selection(options: argparse.Namespace) -> dict[str, Selection]:
-    selection = Selection(**{name: getattr(options, name) for name in Selection.__struct_fields__})
-    return {} if selection == Selection() else {"selection": selection}
-
-
-def _merged(params: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: value for part in params for name, value in part.items()}
+    say(options, event, show.gap(event) if event["type"] == "gap" else show.event(event))
 
 
 async def _found(client: Client, id_: str) -> JobView | BatchView:
@@ -239,30 +176,11 @@ async def _found(client: Client, id_: str) -> JobView | BatchView:
         return await client.get(id_)
     with suppress(NotFoundError):
         return await client.batches.get(id_)
-    raise NotFoundError(f"There is no job and no batch {id_}")
+    raise _unknown(id_)
 
 
-async def _progress(options: argparse.Namespace, client: Client, id_: str) -> int:
-    """Show how far a batch is, on a line of a terminal that is written over, until it has ended."""
-    on_terminal = sys.stderr.isatty()
-    while True:
-        batch = await client.batches.get(id_)
-        line = show.progress(batch, datetime.now(UTC))
-        if on_terminal:
-            sys.stderr.write(f"\r{line}\x1b[K")
-            sys.stderr.flush()
-        if batch.status in ENDED_BATCH:
-            break
-        await asyncio.sleep(PROGRESS_SECONDS)
-    if on_terminal:
-        sys.stderr.write("\r\x1b[K")
-    _say(options, batch, line)
-    return _verdict(batch)
-
-
-def _verdict(batch: BatchView) -> int:
-    reason = show.shortfall(batch)
-    return complain(reason) if reason else 0
+def _unknown(id_: str) -> NotFoundError:
+    return NotFoundError(f"There is no job and no batch {id_}")
 
 
 def _jobs_in(target: str) -> list[Job[..., Any]]:

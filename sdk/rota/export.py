@@ -1,7 +1,5 @@
 """Events in files: NDJSON and Parquet, written piece by piece, and there whole or not at all."""
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import IO, Any, Protocol
 from rota.errors import InvalidRequestError
 from rota.selection import Fields, origin_of
 from rota.show import json_line
+from rota.whole_file import whole_file
 
 GROUP_ROWS = 20_000
 GROUP_BYTES = 32 * 1024 * 1024
@@ -103,22 +102,13 @@ def exported(path: Path) -> Iterator[Sink]:
 
     InvalidRequestError if it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            sink = SINKS[path.suffix](file)
-            try:
-                yield sink
-            finally:
-                # Also if it is thrown away: a writer of Parquet must be closed before its file.
-                sink.finish()
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        sink = SINKS[path.suffix](file)
+        try:
+            yield sink
+        finally:
+            # Also if it is thrown away: a writer of Parquet must be closed before its file.
+            sink.finish()
 
 
 def _row(event: Fields) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from rota.errors import BY_SLUG, InvalidRequestError, Problem, RotaError, UnavailableError
+from rota.watched_socket import watched_socket
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_SECONDS = 5.0
@@ -60,7 +61,7 @@ class Gateway:
 
     def start(self) -> None:
         """Make ready for requests; nothing is sent yet."""
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=watched_socket))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -73,10 +74,13 @@ class Gateway:
         given = {name: value for name, value in query.items() if value is not None}
         return msgspec.json.decode(await self._patiently("GET", path, params=given), type=answer)
 
-    async def post(self, path: str, body: Any) -> bytes:
-        """Have something done, once; return the answer."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
-        return await self._patiently("POST", path, body=msgspec.json.encode(body), headers=headers)
+    async def post(self, path: str, body: Any = None, *, answer_seconds: float = ANSWER_SECONDS) -> bytes:
+        """Have something done, once; return the answer. Without a body where there is nothing to say."""
+        return await self._tell("POST", path, body, answer_seconds)
+
+    async def patch(self, path: str, body: Any) -> bytes:
+        """Have something changed, once; return the answer."""
+        return await self._tell("PATCH", path, body, ANSWER_SECONDS)
 
     async def delete(self, path: str) -> bytes:
         """Have something removed; return the answer."""
@@ -104,17 +108,39 @@ class Gateway:
 
         Once; UnavailableError if it cannot be reached, or is silent for so long.
         """
+        async with self.exchange(
+            "GET", path, params=query, headers=headers, silence_seconds=silence_seconds
+        ) as response:
+            if response.status == NO_CONTENT:
+                yield None
+            elif response.content_type == "text/event-stream":
+                yield response.content.iter_any()
+            else:
+                raise self._refusal(response, await response.read())
+
+    @asynccontextmanager
+    async def exchange(
+        self, method: str, path: str, *, silence_seconds: float | None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request of any length; have the answer, of which the body is still to be read.
+
+        Once; UnavailableError if the gateway cannot be reached, or is silent for so long. A gateway that lives may
+        be silent for as long as it likes if that is None.
+        """
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=silence_seconds)
         with self._translated():
-            async with self._opened.get(
-                self._url + path, params=query, headers=headers, timeout=timeout
-            ) as response:
-                if response.status == NO_CONTENT:
-                    yield None
-                elif response.ok and response.content_type == "text/event-stream":
-                    yield response.content.iter_any()
-                else:
-                    raise self._refusal(response, await response.read())
+            async with self._opened.request(method, self._url + path, timeout=timeout, **options) as response:
+                if not response.ok:
+                    answer = await response.read()
+                    # What is left of the request's own body is not sent any more.
+                    response.close()
+                    raise self._refusal(response, answer)
+                yield response
+
+    async def _tell(self, method: str, path: str, body: Any, answer_seconds: float) -> bytes:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        told = b"" if body is None else msgspec.json.encode(body)
+        return await self._patiently(method, path, body=told, headers=headers, answer_seconds=answer_seconds)
 
     async def _patiently(self, method: str, path: str, **options: Any) -> bytes:
         clock = asyncio.get_running_loop().time
@@ -130,9 +156,11 @@ class Gateway:
                 await asyncio.sleep(pause)
                 pause *= 2
 
-    async def _send(self, method: str, path: str, *, body: bytes = b"", **options: Any) -> bytes:
+    async def _send(
+        self, method: str, path: str, *, body: bytes = b"", answer_seconds: float = ANSWER_SECONDS, **options: Any
+    ) -> bytes:
         waits = options.get("params", {}).get("wait", 0)
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS + waits, connect=CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=answer_seconds + waits, connect=CONNECT_SECONDS)
         # aiohttp warns of large bodies that are bytes.
         data = BytesIO(body) if body else None
         with self._translated():

@@ -54,12 +54,13 @@ class Job(Generic[P, R]):
         queue: str = "default",
         retry: RetryPolicy | None = None,
         timeout_seconds: float | None = None,
+        rows: RowsForm | None = None,
     ) -> None:
         self.handler = handler
         self.name = name or handler.__name__
         self.is_async = inspect.iscoroutinefunction(handler)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        rows: RowsForm | None = None
+        form: RowsForm | None = None
         self._context_name: str | None = None
         hints = get_type_hints(handler, include_extras=True)
         for parameter in inspect.signature(handler).parameters.values():
@@ -71,11 +72,13 @@ class Job(Generic[P, R]):
             if annotation is Context:
                 self._context_name = parameter.name
             elif parameter.name == "rows":
-                rows = _rows_form(self.name, annotation)
+                form = _rows_form(self.name, annotation, rows)
             elif parameter.default is parameter.empty:
                 fields.append((parameter.name, annotation))
             else:
                 fields.append((parameter.name, annotation, parameter.default))
+        if rows and not form:
+            raise TypeError(f"{self.name}: it has no parameter `rows` to take rows as {rows}")
         params = msgspec.defstruct(f"{self.name}_params", fields, kw_only=True, forbid_unknown_fields=True)
         self._names = params.__struct_fields__
         self._decoder = msgspec.msgpack.Decoder(params)
@@ -85,7 +88,7 @@ class Job(Generic[P, R]):
                 "id": self.name,
                 "description": inspect.getdoc(handler) or "",
                 "params_schema": _schema(params),
-                "rows": rows,
+                "rows": form,
                 "queue": queue,
                 "retry": msgspec.to_builtins(retry or RetryPolicy()),
                 "timeout_seconds": timeout_seconds,
@@ -117,20 +120,33 @@ def job(
     queue: str = "default",
     retry: RetryPolicy | None = None,
     timeout_seconds: float | None = None,
+    rows: RowsForm | None = None,
 ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
 def job(handler: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function a kind of job; the options are the defaults of its spec.
 
     `name` is the spec's name (default: the function's), `queue` where its jobs wait, `retry` the policy for
-    failed attempts, `timeout_seconds` the limit of one attempt.
+    failed attempts, `timeout_seconds` the limit of one attempt. `rows` is the form in which a batch's rows travel:
+    `arrow` for a handler that takes a table, and for one that takes dicts `dicts` (by Arrow, with all its types),
+    `json` or `messagepack`; if it is left out, the annotation of the parameter `rows` chooses `arrow` or `dicts`.
     """
     if handler is not None:
         return Job(handler)
     return lambda function: Job(function, **options)
 
 
-def _rows_form(name: str, annotation: Any) -> RowsForm:
-    if getattr(annotation, "__module__", "").startswith("pyarrow") and annotation.__name__ == "Table":
+def spec_name(spec: str | Job[..., Any]) -> str:
+    """Return the name of a spec, or of a job's."""
+    return spec if isinstance(spec, str) else spec.name
+
+
+def _rows_form(name: str, annotation: Any, wanted: RowsForm | None) -> RowsForm:
+    table = getattr(annotation, "__module__", "").startswith("pyarrow") and annotation.__name__ == "Table"
+    if wanted:
+        if table and wanted != "arrow":
+            raise TypeError(f"{name}: rows that are a pyarrow.Table come as arrow, not as {wanted}")
+        return wanted
+    if table:
         return "arrow"
     if annotation is list or getattr(annotation, "__origin__", None) is list:
         return "dicts"

@@ -137,6 +137,9 @@ class ParquetOptions(Options, frozen=True):
 class RawOptions(Options, frozen=True):
     """How a file is read that is one row."""
 
+    content: bool = True
+    """Whether the row has the file's bytes; without them its job reads the file itself, whatever its size."""
+
 
 class SheetOptions(Options, frozen=True):
     """How a spreadsheet is read: ODS, XLS and XLSX."""

@@ -277,6 +277,8 @@ class JobView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: datetime | None = None
     progress: float | None = None
     error: JobFault | None = None
+    rows: Rows | None = None
+    """Of a batch job: which rows it has, and where they came from."""
 
 
 class QueueView(Struct, frozen=True, kw_only=True):

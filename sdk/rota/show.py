@@ -8,10 +8,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from rota.batch_protocol import BatchView
 from rota.chain import Link, walk
 from rota.extension import Verdict
-from rota.protocol import ENDED_JOB, DeadLetterView, JobFault, JobStatus, JobView, QueueView, SpecView
+from rota.protocol import DeadLetterView, JobFault, JobStatus, JobView, QueueView, SpecView
 
 HEAD = frozenset({"sequence", "at", "type", "id", "version", "origin"})
 """What all events have."""
@@ -28,17 +27,17 @@ def json_line(value: Any) -> str:
 
 def record(thing: Mapping[str, Any]) -> str:
     """Return the fields that say something, one a line; more lines of a text are set in."""
-    fields = {name: _text(value) for name, value in thing.items() if value is not None and value not in ({}, [])}
+    fields = {name: text(value) for name, value in thing.items() if value is not None and value not in ({}, [])}
     width = max(map(len, fields))
     return "\n".join(
-        f"{name:<{width}}  {text}".replace("\n", "\n" + " " * (width + 2)) for name, text in fields.items()
+        f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)) for name, value in fields.items()
     )
 
 
 def job_table(jobs: Sequence[JobView]) -> str:
     """Return jobs as a table."""
     rows = [(job.id, job.spec, job.queue, job.status, job.attempt, job.scheduled_at, job.ended_at) for job in jobs]
-    return _table(("ID", "SPEC", "QUEUE", "STATUS", "ATTEMPT", "SCHEDULED", "ENDED"), rows)
+    return table(("ID", "SPEC", "QUEUE", "STATUS", "ATTEMPT", "SCHEDULED", "ENDED"), rows)
 
 
 def spec_table(specs: Sequence[SpecView]) -> str:
@@ -47,43 +46,25 @@ def spec_table(specs: Sequence[SpecView]) -> str:
         (spec.name, spec.queue, spec.rows, _params(spec.params_schema), spec.description.partition("\n")[0])
         for spec in specs
     ]
-    return _table(("NAME", "QUEUE", "ROWS", "PARAMS", "DESCRIPTION"), rows)
-
-
-def batch_table(batches: Sequence[BatchView]) -> str:
-    """Return batches as a table."""
-    rows = [
-        (
-            one.id,
-            one.spec,
-            one.status,
-            one.files_total,
-            one.rows,
-            one.jobs.get("total", 0),
-            one.opened_at,
-            one.ended_at,
-        )
-        for one in batches
-    ]
-    return _table(("ID", "SPEC", "STATUS", "FILES", "ROWS", "JOBS", "OPENED", "ENDED"), rows)
+    return table(("NAME", "QUEUE", "ROWS", "PARAMS", "DESCRIPTION"), rows)
 
 
 def queue_table(queues: Sequence[QueueView]) -> str:
     """Return queues as a table: how many jobs of each are in each state."""
     states = get_args(JobStatus)
     rows = [(queue.name, *(f"{queue.jobs.get(state, 0):,}" for state in states)) for queue in queues]
-    return _table(("QUEUE", *(state.upper() for state in states)), rows)
+    return table(("QUEUE", *(state.upper() for state in states)), rows)
 
 
 def letter_table(letters: Sequence[DeadLetterView]) -> str:
     """Return dead letters as a table."""
     rows = [(one.sequence, one.at, one.status, one.type, one.id, one.caller, one.reason) for one in letters]
-    return _table(("SEQUENCE", "AT", "STATUS", "COMMAND", "ID", "CALLER", "REASON"), rows)
+    return table(("SEQUENCE", "AT", "STATUS", "COMMAND", "ID", "CALLER", "REASON"), rows)
 
 
 def event(fields: Mapping[str, Any]) -> str:
     """Return an event as one line: its sequence, time, type, id and version, the fields of its type, who asked."""
-    head = f"{fields.get('sequence', ''):>8}  {_text(msgspec.convert(fields['at'], datetime))}  "
+    head = f"{fields.get('sequence', ''):>8}  {text(msgspec.convert(fields['at'], datetime))}  "
     head += f"{fields['type']:<18}  {fields['id']} v{fields['version']} "
     pairs = [(name, value) for name, value in fields.items() if name not in HEAD]
     pairs += (fields.get("origin") or {}).items()
@@ -103,7 +84,7 @@ def chain(beginnings: Sequence[Link]) -> Iterator[str]:
         origin = fields.get("origin") or {}
         words = {"caller": "asked by", "command_id": "command"}
         says = ", ".join(f"{word} {origin[name]}" for name, word in words.items() if origin.get(name))
-        yield f"{fields['sequence']:>8}  {_text(fields['at'])}  {line:<{width}}  {says}".rstrip()
+        yield f"{fields['sequence']:>8}  {text(fields['at'])}  {line:<{width}}  {says}".rstrip()
 
 
 def verdict(found: Verdict) -> Iterator[str]:
@@ -111,7 +92,7 @@ def verdict(found: Verdict) -> Iterator[str]:
     for fault in found.faults:
         yield f"log   {fault.sequence}  {fault.detail}"
     for difference in found.differences:
-        place = f"{difference.table}  {_text(difference.key)}  {difference.column}".rstrip()
+        place = f"{difference.table}  {text(difference.key)}  {difference.column}".rstrip()
         yield f"views  {place}: {_cut(difference.live)} in the views, {_cut(difference.log)} by the log"
     rows = sum(found.rows.values())
     yield (
@@ -120,66 +101,22 @@ def verdict(found: Verdict) -> Iterator[str]:
     )
 
 
-def _named(fields: Mapping[str, Any]) -> str:
-    return f"{fields['type']}  {fields['id']} v{fields['version']}"
-
-
-def _cut(value: Any) -> str:
-    text = json_line(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-
-
-def progress(batch: BatchView, now: datetime) -> str:
-    """Return how far a batch is."""
-    finished = sum(file.status == "finished" for file in batch.files)
-    ended = sum(count for status, count in batch.jobs.items() if status in ENDED_JOB)
-    seconds = ((batch.ended_at or now) - batch.opened_at).total_seconds()
-    parts = [
-        batch.status,
-        f"{finished:,}/{batch.files_total:,} files",
-        f"{batch.rows:,} rows",
-        f"{ended:,}/{batch.jobs.get('total', 0):,} jobs done",
-        f"{batch.rows / max(seconds, 0.001):,.0f} rows/s",
-    ]
-    if failed := ended - batch.jobs.get("succeeded", 0):
-        parts.insert(4, f"{failed:,} of them without success")
-    if bad := sum(file.bad_rows for file in batch.files):
-        parts.insert(3, f"{bad:,} bad row{'s' * (bad > 1)} left out")
-    return " · ".join(parts)
-
-
 def share(position: int, end: int) -> str:
     """Return how far the log was read."""
     return f"sequence {position:,} of {end:,} · {position / max(end, 1):.0%}"
 
 
-def shortfall(batch: BatchView) -> str:
-    """Return why a batch that has ended is no success; nothing if all its jobs succeeded."""
-    if batch.status != "completed":
-        return f"The batch ended as {batch.status}: {batch.error or f'see rota get {batch.id}'}"
-    missing = batch.jobs.get("total", 0) - batch.jobs.get("succeeded", 0)
-    return f"{missing:,} of the batch's jobs did not succeed: see rota list --batch {batch.id}" if missing else ""
-
-
-class JsonFormatter(Formatter):
-    """Writes log records as JSON lines."""
-
-    def format(self, record: LogRecord) -> str:
-        """Return the record as one line."""
-        at = datetime.fromtimestamp(record.created, UTC)
-        message = super().format(record)
-        return json_line({"at": at, "level": record.levelname, "logger": record.name, "message": message})
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, *([_text(cell) or "-" for cell in row] for row in rows)]
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows below their headings."""
+    lines = [header, *([text(cell) or "-" for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return a value as people read it."""
     match value:
         case None:
             return ""
@@ -195,6 +132,25 @@ def _text(value: Any) -> str:
             return json_line(value)
 
 
+class JsonFormatter(Formatter):
+    """Writes log records as JSON lines."""
+
+    def format(self, record: LogRecord) -> str:
+        """Return the record as one line."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        message = super().format(record)
+        return json_line({"at": at, "level": record.levelname, "logger": record.name, "message": message})
+
+
 def _params(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", ())
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    return f"{fields['type']}  {fields['id']} v{fields['version']}"
+
+
+def _cut(value: Any) -> str:
+    line = json_line(value)
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"

@@ -209,6 +209,12 @@ class WireClient(Client):
         finally:
             self._resp_map.pop(token, None)
 
+    async def _process_pong(self) -> None:
+        # Who has waited for this one may have been cancelled; nats-py would raise, and read no further.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         if headers and headers.startswith(VERSION):
             return cast("dict[str, str]", LazyHeaders(headers))

@@ -12,7 +12,21 @@ from scripts.dataset import sums
 from scripts.demo_jobs import add, tally
 from tests.acceptance.undisturbed import mark
 
-__all__ = ["add", "describe", "note", "sleep", "slow_tally", "stumble", "tally", "tally_dicts", "trace"]
+__all__ = [
+    "add",
+    "describe",
+    "echo",
+    "fussy",
+    "note",
+    "of_json",
+    "of_messagepack",
+    "sleep",
+    "slow_tally",
+    "stumble",
+    "tally",
+    "tally_dicts",
+    "trace",
+]
 
 
 @rota.job
@@ -64,6 +78,45 @@ def tally_dicts(rows: list[dict[str, Any]], context: rota.Context) -> dict[str, 
     }
 
 
+@rota.job(retry=rota.RetryPolicy(max_attempts=1))
+async def fussy(
+    rows: list[dict[str, Any]],
+    refused: list[int],
+    mended: str,
+    runs: str,
+    *,
+    context: rota.Context,
+    seconds: float = 0,
+) -> list[int]:
+    """Refuse some ids until a file is there, and note each run; else return the ids."""
+    _note(runs, context.job_id)
+    await asyncio.sleep(seconds)
+    ids = [row["id"] for row in rows]
+    if not _is_there(mended) and (found := sorted(set(refused) & set(ids))):
+        raise ValueError(f"id {found[0]} is refused") if found[0] % 2 else KeyError(found[0])
+    return ids
+
+
+@rota.job
+def echo(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows, each with its id doubled."""
+    return [{"id": row["id"], "double": 2 * row["id"], "note": row["note"]} for row in rows]
+
+
+@rota.job(rows="json")
+def of_json(rows: list[dict[str, Any]], context: rota.Context) -> list[Any]:
+    """Return the form and the first row, as it came."""
+    assert context.rows
+    return [context.rows.form, len(rows), rows[0]]
+
+
+@rota.job(rows="messagepack")
+def of_messagepack(rows: list[dict[str, Any]], context: rota.Context) -> list[Any]:
+    """Return the form and the first row, as it came."""
+    assert context.rows
+    return [context.rows.form, len(rows), rows[0]]
+
+
 @rota.job
 async def trace(rows: pa.Table, seconds: float, context: rota.Context) -> dict[str, Any]:
     """Take time, and tell which rows came, from where, and in which bytes."""
@@ -75,6 +128,10 @@ async def trace(rows: pa.Table, seconds: float, context: rota.Context) -> dict[s
         "mark": mark(rows),
         "sha256": context.rows.payload.sha256,
     }
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).exists()
 
 
 def _note(runs: str, line: str) -> None:

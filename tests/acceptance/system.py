@@ -16,6 +16,7 @@ import msgspec
 import rota
 from events.ids import batch_job_id
 from rota.batch_protocol import BatchView
+from rota.protocol import ENDED_BATCH
 from scripts.stack import ROOT, Service, Stack, program
 from scripts.store import Store
 
@@ -50,6 +51,35 @@ class Http:
         async with self._session.post(path, data=BytesIO(data), headers=named) as response:
             return await _answer(response)
 
+    async def patch(self, path: str, body: Any, **headers: str) -> Answer:
+        """Send a body; what is iterated over is sent in chunks, as it comes."""
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.patch(
+            path, data=BytesIO(data) if isinstance(data, bytes) else data, headers=named
+        ) as response:
+            return await _answer(response)
+
+    async def head(self, path: str) -> Answer:
+        async with self._session.head(path) as response:
+            return await _answer(response)
+
+    async def download(self, path: str, **query: str) -> bytes:
+        async with self._session.get(path, params=query) as response:
+            assert response.status == 200, await response.text()
+            return await response.read()
+
+    async def send(self, batch: str, body: Any, offset: int = 0, **headers: str) -> int:
+        """Send bytes of a stream, and return the durable offset."""
+        answer = await self.patch(f"/batches/{batch}/data", body, Upload_Offset=str(offset), **headers)
+        assert answer.status == 204, answer.body
+        return int(answer.headers["Upload-Offset"])
+
+    async def done(self, path: str, body: Any = None) -> None:
+        """Have something done that is done at once, or soon."""
+        answer = await self.post(path, body if body is not None else b"")
+        assert answer.status in (200, 202), answer.body
+
     async def schedule(self, spec: str, params: dict[str, Any] | None = None, **options: Any) -> str:
         answer = await self.post("/schedule", {"spec": spec, "params": params or {}, **options})
         assert answer.status == 202, answer.body
@@ -73,7 +103,15 @@ class Http:
         async def look() -> Any:
             return (await self.get(f"/batches/{id_}")).body
 
-        return await until(look, lambda view: view["status"] in ("completed", "failed"))
+        return await until(look, lambda view: view["status"] in ENDED_BATCH)
+
+    async def until_batch(self, id_: str, holds: Callable[[Any], bool]) -> Any:
+        """Return a batch's view, as soon as something holds of it."""
+
+        async def look() -> Any:
+            return (await self.get(f"/batches/{id_}")).body
+
+        return await until(look, holds)
 
     async def events(self, path: str) -> list[Any]:
         return list((await self.get(f"{path}/events")).body["events"])
@@ -161,4 +199,5 @@ async def assert_each_row_once(
 
 async def _answer(response: aiohttp.ClientResponse) -> Answer:
     body = await response.read()
-    return Answer(response.status, json.loads(body) if body else None, dict(response.headers))
+    is_json = "json" in response.content_type and not response.content_type.endswith("ndjson")
+    return Answer(response.status, json.loads(body) if body and is_json else body or None, dict(response.headers))

@@ -13,6 +13,7 @@ from events.base import Event, Origin
 from events.batch import (
     BatchAdvanced,
     BatchCompleted,
+    BatchCompletedWithFailures,
     BatchDetails,
     BatchFailed,
     BatchOpened,
@@ -23,10 +24,14 @@ from events.batch import (
     FileFinished,
     FileFound,
     FilesListed,
+    JobCut,
     JobsCounted,
+    JobsRedriven,
     Position,
     RowsQuarantined,
 )
+from events.batch_control import BatchCancelled, BatchCancelling, BatchChanged, BatchPaused, BatchResumed
+from events.batch_results import ResultsCollected, ResultsFailed, ResultsRequested
 from events.catalog import TAGS, encode
 from events.job import (
     JobAttemptFailed,
@@ -34,6 +39,7 @@ from events.job import (
     JobFailed,
     JobProgressed,
     JobQueued,
+    JobRedriven,
     JobScheduled,
     JobStarted,
     JobSucceeded,
@@ -41,6 +47,7 @@ from events.job import (
 )
 from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecChanged, SpecRegistered
+from rota.batch_protocol import FailedJobs, Manifest, StreamRules, Tolerance
 from rota.options import Selection
 from rota.protocol import JobDetails, JobFault, Payload, Result, RetryPolicy, Rows
 
@@ -89,6 +96,50 @@ SEARCHING = msgspec.structs.replace(
     max_readers=4,
 )
 
+TOLERANCE = Tolerance(failed_jobs=3, failed_jobs_share=0.25, bad_rows=100, bad_rows_share=0.01)
+STREAM = msgspec.structs.replace(
+    BATCH,
+    files=("stream",),
+    connection=None,
+    format="ndjson",
+    options={},
+    compression="gzip",
+    bytes_per_job=1_048_576,
+    seconds_per_job=2.5,
+    first=10,
+    limit=1_000_000,
+    form="messagepack",
+    max_bytes_in_flight=67_108_864,
+    tolerance=TOLERANCE,
+    stream=StreamRules(silent_after_seconds=60.0, on_silence="seal"),
+)
+OF_A_BATCH = msgspec.structs.replace(
+    JOB,
+    rows=msgspec.structs.replace(
+        ROWS, form="json", version="d41d8cd9", size=123_456, columns={"zip": "string", "cents": "int64"}
+    ),
+)
+MANIFEST = Manifest(
+    batch="b",
+    spec="load",
+    format="parquet",
+    jobs={"succeeded": 4, "failed": 1, "pending": 1, "total": 6},
+    rows=4000,
+    size=654_321,
+    sha256="cd" * 32,
+    failed=[
+        {
+            "job": "b_1-2",
+            "status": "failed",
+            "file": "in/people.csv",
+            "first_row": 2000,
+            "last_row": 2999,
+            "error": {"type": "ValueError", "message": "no such table"},
+        }
+    ],
+    pending=["b_1-0"],
+)
+
 EVENTS: list[Event] = [
     BatchOpened(**facts("b", 1), details=BATCH),
     FileFound(**facts("b", 2), file_index=0, size=123_456, file_version="d41d8cd9"),
@@ -113,6 +164,31 @@ EVENTS: list[Event] = [
         bad_before=1,
         faults=(FileFault("in/places.csv, line 9: 2 columns, not 3: 'x;y'", 9, None, "x;y", 1002),),
     ),
+    JobCut(**facts("b", 13), file_index=1, index=1, count=17),
+    BatchCompletedWithFailures(
+        **facts("b", 14),
+        succeeded=5,
+        failed=1,
+        reason="1 of 6 jobs ended without success; 2 rows are in quarantine",
+    ),
+    JobsRedriven(**facts("b", 15), redrive=10, jobs=1),
+    BatchPaused(**facts("b", 16), reason="the table is full"),
+    BatchResumed(**facts("b", 17)),
+    BatchChanged(
+        **facts("b", 18), max_jobs_in_flight=10, max_bytes_in_flight=1_048_576, max_readers=2, tolerance=TOLERANCE
+    ),
+    ResultsRequested(
+        **facts("b", 19),
+        collection="01k9abc",
+        format="parquet",
+        connection="lake",
+        path="out/people.parquet",
+        origin_columns=True,
+    ),
+    ResultsCollected(**facts("b", 20), collection="01k9abc", manifest=MANIFEST),
+    ResultsFailed(**facts("b", 21), collection="01k9abd", reason="lake: out/people.ods may not be written"),
+    BatchCancelling(**facts("b", 22), reason="the wrong year"),
+    BatchCancelled(**facts("b", 23), jobs=6, succeeded=3, failed=3, reason="the wrong year"),
     JobScheduled(**facts("b_1-2", 1), details=JOB, run_at=RETRY_AT),
     JobQueued(**facts("b_1-2", 2), attempt=2, details=JOB),
     JobStarted(**facts("b_1-2", 3), batch="b", **RUN),
@@ -122,6 +198,7 @@ EVENTS: list[Event] = [
     JobFailed(**facts("b_1-2", 7), batch="b", fault=FAULT, **RUN),
     JobTimedOut(**facts("b_1-2", 8), batch="b", fault=FAULT, **RUN),
     JobCancelled(**facts("b_1-2", 9), batch="b", attempt=2, reason="no need"),
+    JobRedriven(**facts("b_1-2", 10), redrive=12, batch="b"),
     LogTrimmed(**facts(LOG_ID, 1), before=STARTED, until=4711, oldest_job=815),
     SpecRegistered(**facts("load", 1), definition=DEFINITION),
     SpecChanged(**facts("load", 2), definition=msgspec.structs.replace(DEFINITION, rows="dicts")),
@@ -141,6 +218,37 @@ LATER = {
         jobs=2,
         columns=b"\xff\xff\xff\xff",
     ),
+    "batch.opened+stream": BatchOpened(**facts("b", 1), details=STREAM),
+    "batch.opened+whole_files": BatchOpened(
+        **facts("b", 1), details=msgspec.structs.replace(BATCH, rows_per_job=None, bytes_per_job=None)
+    ),
+    "batch.advanced+passed": BatchAdvanced(
+        **facts("b", 3), file_index=0, position=Position(98_304, 2000, 2002), rows=1990, jobs=2, passed=10
+    ),
+    "batch.file_finished+passed": FileFinished(**facts("b", 4), file_index=0, rows=2490, jobs=3, bad=2, passed=10),
+    "batch.file_failed+passed": FileFailed(
+        **facts("b", 5),
+        file_index=1,
+        fault=FileFault("in/places.csv, line 7: 2 columns, not 3: 'x;y'", 7, "zip", "x;y", 1000, 1002),
+        rows=990,
+        jobs=1,
+        bad=2,
+        passed=10,
+    ),
+    "batch.rows_quarantined+number": RowsQuarantined(
+        **facts("b", 12),
+        file_index=1,
+        bad_before=1,
+        faults=(FileFault("in/places.csv, line 9: 2 columns, not 3: 'x;y'", 9, None, "x;y", 1002, 1003),),
+    ),
+    "batch.redriven+jobs": BatchRedriven(**facts("b", 10), tolerance=TOLERANCE, jobs=FailedJobs()),
+    "batch.redriven+mends": BatchRedriven(
+        **facts("b", 10),
+        options={"delimiter": ","},
+        jobs=FailedJobs(file="in/people.csv", first_row=2000, last_row=2999, error="ValueError"),
+        mends=(0, 1),
+    ),
+    "job.queued+rows": JobQueued(**facts("b_1-2", 2), attempt=1, details=OF_A_BATCH),
     "job.succeeded+origin": msgspec.structs.replace(
         next(event for event in EVENTS if isinstance(event, JobSucceeded)), origin=ORIGIN
     ),

@@ -392,7 +392,7 @@ async def test_the_live_queues_are_those_of_the_views(past: Past) -> None:
             ("sums", {"succeeded": 2, "total": 2}),
             ("urgent", {"failed": 1, "total": 1}),
         ]
-        assert [batch.id for batch in views.batches()] == ["b"]
+        assert [batch.id for batch in views.batches().batches] == ["b"]
 
 
 async def test_the_commands_on_the_page_about_audit_do_what_it_says(

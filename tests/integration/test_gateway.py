@@ -20,7 +20,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from events.base import EndedError
-from events.batch import CountJobs, FailFile, FileFault, FinishFile, RedriveBatch
+from events.batch import CountJobs, FailFile, FileFault, FinishFile, FinishRedrive, RedriveBatch
 from events.batch_decisions import BATCH
 from events.catalog import decode_commands
 from events.config import Config
@@ -429,6 +429,7 @@ async def test_a_failed_batch_is_redriven(rota: Rota) -> None:
 async def test_a_batch_that_is_completed_is_not_redriven(rota: Rota) -> None:
     id_ = await failed_batch(rota)
     await rota.carry_out("batch", RedriveBatch(id=id_))
+    await rota.carry_out("batch", FinishRedrive(id=id_, redrive=4, jobs=0))
     for index in (0, 1):
         await rota.carry_out("batch", FinishFile(id=id_, file_index=index, rows=1, jobs=1))
     await rota.carry_out("batch", CountJobs(id=id_, until=10**9, succeeded=2, failed=0))
@@ -436,7 +437,7 @@ async def test_a_batch_that_is_completed_is_not_redriven(rota: Rota) -> None:
     status, problem = await redrive(rota, id_)
 
     assert (status, problem["type"]) == (409, "https://rota.dev/problems/conflict")
-    assert problem["detail"] == f"The batch {id_} is completed: nothing is left to read"
+    assert problem["detail"] == f"The batch {id_} is completed: nothing is left to do"
 
 
 async def test_a_batch_that_there_never_was_is_not_redriven(rota: Rota) -> None:

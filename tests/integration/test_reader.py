@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from actors.file_reader import MESSAGE_BYTES
+from actors.batch_jobs import MESSAGE_BYTES
 from actors.reader import Reader
 from events.batch import BatchCompleted, BatchDetails, OpenBatch
 from events.ids import batch_job_id, group_of

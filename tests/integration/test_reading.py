@@ -19,6 +19,7 @@ from actors.one_file import read_one_file
 from actors.reader import Reader
 from events.batch import (
     BatchCompleted,
+    BatchCompletedWithFailures,
     BatchDetails,
     BatchFailed,
     FileFinished,
@@ -206,7 +207,7 @@ async def test_a_failed_batch_goes_on_where_it_stopped_and_runs_each_row_once(
     assert [(fault.line, fault.row) for fault in quarantined.faults] == [(9, 7), (10, 7)]
     [finished] = [event for event in events if isinstance(event, FileFinished)]
     assert (finished.rows, finished.bad) == (8, 2)
-    assert isinstance(events[-1], BatchCompleted)
+    assert isinstance(events[-1], BatchCompletedWithFailures)
 
 
 async def test_a_mended_file_is_read_on_after_the_rows_that_are_in_jobs(write_side: WriteSide, site: Site) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from events.batch import BatchCompleted, BatchDetails, BatchOpened
-from events.catalog import AnyEvent, decode_event
+from events.batch import BatchCompleted, BatchCompletedWithFailures, BatchDetails, BatchOpened
+from events.batch_results import ResultsFailed, ResultsRequested
+from events.catalog import KINDS, AnyEvent, decode_event
 from events.config import Config
 from events.jetstream.log import Append, Log
-from events.jetstream.topology import EVENTS, PAYLOADS, RESULTS, SNAPSHOTS, prepare
-from events.job import JobQueued, JobStarted, JobSucceeded
+from events.jetstream.topology import CHUNKS, EVENTS, PAYLOADS, RESULTS, RESULTS_FILES, SNAPSHOTS, prepare
+from events.job import JobFailed, JobQueued, JobRedriven, JobStarted, JobSucceeded
 from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecRegistered
 from projections import retention
@@ -27,7 +28,7 @@ from projections.retention import Retention, Trimmed
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.jetstream import Connection
-from rota.protocol import Payload, Result, Rows
+from rota.protocol import JobFault, Payload, Result, Rows
 from scripts.stack import ROOT, Service
 from tests.integration.write_side import details, nats_server, projections_process, restart
 
@@ -35,10 +36,10 @@ KEEP = timedelta(days=30)
 MONTHS_LATER = timedelta(days=90)
 
 
-def queued(id_: str, batch: str | None = None) -> JobQueued:
+def queued(id_: str, batch: str | None = None, version: int = 1) -> JobQueued:
     rows = Rows(batch, "a.csv", 0, 0, 0, 1, Payload("rota.payload.x", 1, "")) if batch else None
     return JobQueued(
-        originator_id=id_, originator_version=1, at=datetime.now(UTC), attempt=1, details=details(rows=rows)
+        originator_id=id_, originator_version=version, at=datetime.now(UTC), attempt=1, details=details(rows=rows)
     )
 
 
@@ -51,6 +52,24 @@ def succeeded(id_: str, version: int = 2, batch: str | None = None, *, large: bo
 def started(id_: str) -> JobStarted:
     now = datetime.now(UTC)
     return JobStarted(originator_id=id_, originator_version=2, at=now, attempt=1, worker="w", started_at=now)
+
+
+def failed(id_: str, version: int, batch: str) -> JobFailed:
+    run: dict[str, Any] = {"attempt": 1, "worker": "w", "started_at": datetime.now(UTC), "batch": batch}
+    fault = JobFault("ValueError", "no")
+    return JobFailed(originator_id=id_, originator_version=version, at=datetime.now(UTC), fault=fault, **run)
+
+
+def redriven(id_: str, version: int, batch: str) -> JobRedriven:
+    now = datetime.now(UTC)
+    return JobRedriven(originator_id=id_, originator_version=version, at=now, redrive=1, batch=batch)
+
+
+def opened_batch() -> BatchOpened:
+    asked = BatchDetails(
+        spec="add", queue="q", files=("a",), rows_per_job=1, max_jobs_in_flight=1, params=details().params
+    )
+    return BatchOpened(originator_id="b", originator_version=1, at=datetime.now(UTC), details=asked)
 
 
 class Place:
@@ -66,9 +85,8 @@ class Place:
 
     async def append(self, *events: AnyEvent) -> None:
         """Append events, each with what is before it of its aggregate."""
-        kinds = {"job": (JobQueued, JobStarted, JobSucceeded), "batch": (BatchOpened, BatchCompleted)}
         for event in events:
-            kind: Any = next((name for name, types in kinds.items() if isinstance(event, types)), "spec")
+            kind = KINDS[type(event)]
             history = await self.log.load(kind, event.originator_id)
             expected = history[-1].sequence if history else 0
             await self.log.append([Append(kind, event.originator_id, expected, [event])])
@@ -125,20 +143,13 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 async def test_what_has_ended_goes_from_views_and_streams_and_the_rest_stays(place: Place) -> None:
     spec = SpecRegistered(originator_id="add", originator_version=1, at=datetime.now(UTC), definition=Definition())
-    opened = BatchOpened(
-        originator_id="b",
-        originator_version=1,
-        at=datetime.now(UTC),
-        details=BatchDetails(
-            spec="add", queue="q", files=("a",), rows_per_job=1, max_jobs_in_flight=1, params=details().params
-        ),
-    )
     completed = BatchCompleted(originator_id="b", originator_version=2, at=datetime.now(UTC), succeeded=1, failed=0)
     await place.append(spec, queued("old"), queued("waits"), queued("large"))
-    await place.append(opened, queued("b_0-0", "b"), succeeded("b_0-0", batch="b"), completed)
+    await place.append(opened_batch(), queued("b_0-0", "b"), succeeded("b_0-0", batch="b"), completed)
     await place.append(succeeded("old"), succeeded("large", large=True))
     beside = ["rota.result.large", "rota.result.other", "rota.snapshot.batch.b", "rota.snapshot.batch.c"]
-    for subject in (*beside, "rota.payload.b.0.0.0", "rota.payload.c.0.0.0"):
+    parts = ["rota.payload.{}.0.0.0", "rota.chunk.{}.head", "rota.chunk.{}.rest", "rota.results_file.{}.r.0"]
+    for subject in (*beside, *(part.format(batch) for part in parts for batch in "bc")):
         await place.connection.publish(subject, b"x")
 
     assert await place.trim() == Trimmed(jobs=3, batches=1)
@@ -149,6 +160,8 @@ async def test_what_has_ended_goes_from_views_and_streams_and_the_rest_stays(pla
         "rota.event.log.events.trimmed",
     }
     assert await place.subjects(PAYLOADS) == {"rota.payload.c.0.0.0"}
+    assert await place.subjects(CHUNKS) == {"rota.chunk.c.head", "rota.chunk.c.rest"}
+    assert await place.subjects(RESULTS_FILES) == {"rota.results_file.c.r.0"}
     assert await place.subjects(RESULTS) == {"rota.result.other"}
     assert await place.subjects(SNAPSHOTS) == {"rota.snapshot.batch.c"}
     shown = await place.rows()
@@ -157,6 +170,29 @@ async def test_what_has_ended_goes_from_views_and_streams_and_the_rest_stays(pla
     (trimmed,) = await place.trims()
     assert trimmed.origin
     assert (trimmed.until, trimmed.oldest_job, trimmed.origin.caller) == (10, 3, "retention")
+
+
+async def test_what_was_redriven_or_asked_for_later_goes_with_all_its_events(place: Place) -> None:
+    facts: dict[str, Any] = {"originator_id": "b", "at": datetime.now(UTC)}
+    asked = ResultsRequested(originator_version=3, collection="c", format="ods", **facts)
+    await place.append(
+        opened_batch(),
+        queued("b_0-0", "b"),
+        failed("b_0-0", 2, "b"),
+        BatchCompletedWithFailures(originator_version=2, succeeded=0, failed=1, reason="one", **facts),
+        redriven("b_0-0", 3, "b"),
+        asked,
+        ResultsFailed(originator_version=4, collection="c", reason="no room", **facts),
+    )
+
+    assert await place.trim() == Trimmed()
+    assert len(await place.subjects()) == 7
+    await place.append(queued("b_0-0", "b", version=4), succeeded("b_0-0", 5, "b"))
+    assert await place.trim() == Trimmed(jobs=1, batches=1)
+
+    assert await place.subjects() == {"rota.event.log.events.trimmed"}
+    shown = await place.rows()
+    assert {table for table, rows in shown.items() if rows} == set()
 
 
 async def test_what_is_not_old_enough_stays(place: Place) -> None:

@@ -1,9 +1,10 @@
 """The NATS service as any client sees it: plain nats-py against a gateway and a shard."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,24 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from actors.shard import Shard
-from events.batch import BatchRedriven, FailFile, FileFault
+from events.batch import AdvanceFile, BatchRedriven, FailFile, FileFault, Position, QuarantineRows
+from events.batch_control import BatchChanged
+from events.batch_results import FailResults
 from events.config import Config
+from events.ids import batch_job_id
 from events.jetstream import service as service_module
-from events.job import CancelJob
+from events.job import CancelJob, ScheduleJob
 from events.subjects import result_subject
 from gateway.app import application
 from gateway.callers import Asker
 from gateway.edge import EDGE, Edge
 from gateway.operations import carry_out
+from projections.runner import Runner
+from projections.tables import Tables
+from rota.batch_protocol import Tolerance
 from rota.errors import NotFoundError
-from rota.protocol import Payload
-from tests.integration.write_side import WriteSide, nats_server, restart
+from rota.protocol import Payload, Rows
+from tests.integration.write_side import WriteSide, details, nats_server, restart
 
 MAX_BODY = 200_000
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -306,6 +313,98 @@ async def test_a_failed_batch_is_redriven(caller: Caller, write_side: WriteSide)
     assert (await caller.ask("batch.get", {"id": id_}))["status"] == "reading"
 
 
+async def open_batch(caller: Caller, write_side: WriteSide, **changes: Any) -> str:
+    await caller.register("rows", rows="dicts", params_schema={})
+    body = {"spec": "rows", "files": ["https://example.org/x.csv"], **changes}
+    id_ = str((await caller.ask("batch.open", body))["id"])
+    await write_side.until(id_, "batch.opened", "batch")
+    return id_
+
+
+async def test_a_batch_is_paused_resumed_changed_and_cancelled(caller: Caller, write_side: WriteSide) -> None:
+    id_ = await open_batch(caller, write_side)
+    done = {"id": id_, "status": "done"}
+
+    assert await caller.ask("batch.pause", {"id": id_, "reason": "lunch"}) == done
+    assert (await caller.ask("batch.get", {"id": id_}))["status"] == "paused"
+    assert await caller.ask("batch.resume", {"id": id_}) == done
+    assert await caller.ask("batch.change", {"id": id_, "max_readers": 2, "tolerance": {"bad_rows": 5}}) == done
+    assert await caller.ask("batch.cancel", {"id": id_, "reason": "wrong file"}) == done
+
+    assert (await write_side.tags(id_, "batch"))[1:] == [
+        "batch.paused",
+        "batch.resumed",
+        "batch.changed",
+        "batch.cancelling",
+    ]
+    changed = (await write_side.log.load("batch", id_))[3].event
+    assert isinstance(changed, BatchChanged)
+    assert (changed.max_readers, changed.max_jobs_in_flight, changed.tolerance) == (2, None, Tolerance(bad_rows=5))
+    code, problem = await caller.refused("batch.pause", json.dumps({"id": id_}).encode())
+    assert (code, problem["detail"]) == (409, f"The batch {id_} has ended: cancelling")
+    assert (await caller.refused("batch.resume", b'{"id": "no"}'))[0] == 404
+
+
+async def test_rows_are_traced_and_bad_ones_listed(caller: Caller, write_side: WriteSide, tmp_path: Path) -> None:
+    id_ = await open_batch(caller, write_side, bad_rows="quarantine")
+    rows = Rows(id_, "https://example.org/x.csv", 0, 0, 0, 5, Payload("s", 1, ""))
+    job = batch_job_id(id_, 0, 0)
+    await write_side.send(ScheduleJob(id=job, details=details("rows", rows=rows)))
+    faults = (FileFault("x.csv, line 3: no", 3), FileFault("x.csv, line 4: no", 4))
+    await write_side.send(QuarantineRows(id=id_, file_index=0, bad_before=0, faults=faults))
+    await write_side.send(AdvanceFile(id=id_, file_index=0, position=Position(), rows=5, jobs=1))
+    await write_side.until(job, "job.queued")
+    await write_side.until(id_, "batch.advanced", "batch")
+    with closing(Tables.open(tmp_path / "views.sqlite")) as tables:
+        await Runner(write_side.log, tables).catch_up()
+
+    assert (await caller.ask("batch.row", {"id": id_, "row": 4}))["job"] == job
+    code, problem = await caller.refused("batch.row", json.dumps({"id": id_, "row": 5}).encode())
+    assert (code, "not read as far as row 5" in problem["detail"]) == (404, True)
+    page = await caller.ask("batch.bad_rows", {"id": id_, "limit": 1})
+    assert ([row["line"] for row in page["bad_rows"]], page["next"]) == ([3], "0.0")
+    page = await caller.ask("batch.bad_rows", {"id": id_, "after": page["next"], "file": rows.file})
+    assert ([row["line"] for row in page["bad_rows"]], page["next"]) == ([4], None)
+
+
+async def test_a_stream_takes_messages_larger_than_other_requests(caller: Caller, write_side: WriteSide) -> None:
+    id_ = await open_batch(caller, write_side, files=[], stream={}, format="ndjson")
+    data = b'{"a": 1}\n' * (3 * MAX_BODY // 9)
+
+    message = await caller.send("batch.append", msgpack.packb({"id": id_, "offset": 0, "data": data}), MSGPACK)
+    assert msgpack.unpackb(message.data) == {"id": id_, "offset": len(data), "complete": False}
+    again = {"id": id_, "offset": 0, "data": base64.b64encode(data[:90]).decode()}
+    assert (await caller.ask("batch.append", again))["offset"] == len(data)
+    code, problem = await caller.refused(
+        "batch.append", json.dumps({"id": id_, "offset": len(data) + 1, "data": "aaaa"}).encode()
+    )
+    assert (code, problem["offset"]) == (409, len(data))
+    sealed = {"id": id_, "offset": len(data), "complete": True}
+    assert await caller.ask("batch.seal", {"id": id_}) == sealed
+    assert await caller.ask("batch.data", {"id": id_}) == sealed
+
+
+async def test_results_are_asked_for_and_told_of(caller: Caller, write_side: WriteSide) -> None:
+    id_ = await open_batch(caller, write_side)
+
+    collection = (await caller.ask("batch.results", {"id": id_, "format": "parquet"}))["id"]
+
+    view = await caller.ask("batch.results_of", {"id": id_, "collection": collection})
+    assert view == {"id": collection, "status": "collecting", "format": "parquet"}
+    fail = FailResults(id=id_, collection=collection, reason="no room")
+    await write_side.send(fail)
+    await write_side.until(id_, "batch.results_failed", "batch")
+    view = await caller.ask("batch.results_of", {"id": id_, "collection": collection})
+    assert (view["status"], view["error"]) == ("failed", "no room")
+    assert (await caller.refused("batch.results", b'{"id": "no"}'))[0] == 404
+
+
+async def test_a_dry_run_that_no_actor_answers_is_told_so(caller: Caller, write_side: WriteSide) -> None:
+    await caller.register("rows", rows="dicts", params_schema={})
+    body = json.dumps({"spec": "rows", "files": ["https://example.org/x.csv"]}).encode()
+    assert (await caller.refused("batch.dry_run", body))[0] == 503
+
+
 async def test_a_spec_with_a_broken_schema_is_refused(caller: Caller) -> None:
     body = json.dumps({"id": "bad", "params_schema": {"type": "nonsense"}}).encode()
     code, problem = await caller.refused("spec.register", body)
@@ -384,9 +483,21 @@ async def test_the_service_is_discovered_and_counts(caller: Caller) -> None:
     assert (ping["name"], ping["type"]) == ("rota", "io.nats.micro.v1.ping_response")
     info = json.loads((await caller.client.request(f"$SRV.INFO.rota.{ping['id']}")).data)
     assert {endpoint["subject"] for endpoint in info["endpoints"]} == {
+        "rota.api.batch.append",
+        "rota.api.batch.bad_rows",
+        "rota.api.batch.cancel",
+        "rota.api.batch.change",
+        "rota.api.batch.data",
+        "rota.api.batch.dry_run",
         "rota.api.batch.get",
         "rota.api.batch.open",
+        "rota.api.batch.pause",
         "rota.api.batch.redrive",
+        "rota.api.batch.results",
+        "rota.api.batch.results_of",
+        "rota.api.batch.resume",
+        "rota.api.batch.row",
+        "rota.api.batch.seal",
         "rota.api.job.cancel",
         "rota.api.job.get",
         "rota.api.job.result",

@@ -17,7 +17,21 @@ import pytest
 import pytest_asyncio
 
 from events.base import Event, Origin
-from events.batch import BatchCompleted, BatchDetails, BatchFailed, BatchOpened, BatchRedriven
+from events.batch import (
+    BatchAdvanced,
+    BatchCompleted,
+    BatchCompletedWithFailures,
+    BatchDetails,
+    BatchFailed,
+    BatchOpened,
+    BatchRedriven,
+    FileFault,
+    JobsCounted,
+    Position,
+    RowsQuarantined,
+)
+from events.batch_control import BatchCancelled, BatchCancelling
+from events.batch_results import ResultsFailed, ResultsRequested
 from events.config import Config
 from events.jetstream.log import Append
 from events.jetstream.tail import MAX_BYTES
@@ -26,6 +40,7 @@ from events.job import (
     JobFailed,
     JobProgressed,
     JobQueued,
+    JobRedriven,
     JobStarted,
     JobSucceeded,
 )
@@ -33,6 +48,7 @@ from events.spec import Definition, SpecRegistered
 from gateway.edge import EDGE, Pace
 from projections.runner import Runner
 from projections.tables import Tables
+from rota.batch_protocol import FailedJobs
 from rota.client import Client
 from rota.jetstream import Connection
 from rota.protocol import JobDetails, JobFault, Payload, Result, Rows, SucceedJob
@@ -138,9 +154,9 @@ class Story:
         result = Result(msgspec.Raw(msgspec.msgpack.encode(value)))
         return await self.add(JobSucceeded, id_, attempt=1, worker="w", started_at=NOW, result=result, **more)
 
-    async def failed(self, id_: str) -> int:
+    async def failed(self, id_: str, **more: Any) -> int:
         fault = JobFault("ValueError", "bad")
-        return await self.add(JobFailed, id_, attempt=1, worker="w", started_at=NOW, fault=fault)
+        return await self.add(JobFailed, id_, attempt=1, worker="w", started_at=NOW, fault=fault, **more)
 
     async def progressed(self, id_: str, percent: float = 50, message: str = "") -> int:
         return await self.add(JobProgressed, id_, attempt=1, percent=percent, message=message)
@@ -151,6 +167,9 @@ class Story:
 
     async def completed(self, id_: str) -> int:
         return await self.add(BatchCompleted, id_, succeeded=1, failed=0)
+
+    async def with_failures(self, id_: str) -> int:
+        return await self.add(BatchCompletedWithFailures, id_, succeeded=1, failed=1, reason="one")
 
 
 def told(events: Iterable[ServerEvent]) -> list[tuple[str, str]]:
@@ -499,6 +518,92 @@ async def test_the_stream_of_a_batch_goes_on_after_it_was_redriven(rota: Rota) -
         await story.completed(id_)
         found += [event.type for event in await stream.rest()]
     assert found == ["batch.opened", "batch.failed", "batch.redriven", "batch.completed", "end"]
+
+
+async def test_the_stream_of_a_batch_that_was_redriven_after_failures_goes_on(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    first = await story.with_failures(id_)
+    async with listening(rota, f"batch={id_}") as stream:
+        assert [event.type for event in await stream.rest()] == ["batch.completed_with_failures", "end"]
+    await story.add(BatchRedriven, id_, jobs=FailedJobs())
+    async with (
+        listening(rota, f"batch={id_}&after={first - 1}") as stream,
+        listening(rota, f"batch={id_}") as late,
+    ):
+        found = [(await stream.next()).type for _ in range(2)]
+        await story.with_failures(id_)
+        found += [event.type for event in await stream.rest()]
+        assert [event.type for event in await late.rest()] == ["batch.completed_with_failures", "end"]
+    assert found == [
+        "batch.completed_with_failures",
+        "batch.redriven",
+        "batch.completed_with_failures",
+        "end",
+    ]
+
+
+async def test_a_batch_whose_results_are_collected_has_ended_all_the_same(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    await story.add(BatchFailed, id_, reason="away")
+    await story.add(ResultsRequested, id_, collection="early", format="ods")
+    await story.add(BatchRedriven, id_)
+    await story.add(ResultsFailed, id_, collection="early", reason="no room")
+    async with listening(rota, f"batch={id_}") as stream:
+        ended = await story.with_failures(id_)
+        assert [event.type for event in await stream.rest()] == ["batch.completed_with_failures", "end"]
+    asked = await story.add(ResultsRequested, id_, collection="c", format="ods")
+    async with listening(rota, f"batch={id_}") as stream:
+        event, end = await stream.rest()
+    assert (event.type, event.id) == ("batch.completed_with_failures", str(ended))
+    assert json.loads(end.data) == {"id": id_, "status": "completed_with_failures"}
+    async with listening(rota, f"batch={id_}&after={asked}") as stream:
+        assert [event.type for event in await stream.rest()] == ["end"]
+    async with rota.http.get(f"/events?batch={id_}", headers={"Last-Event-ID": str(ended)}) as response:
+        assert response.status == 204
+
+
+@pytest.mark.parametrize("batch", [None, "b"])
+async def test_the_stream_of_a_job_goes_on_after_it_was_redriven(rota: Rota, batch: str | None) -> None:
+    story, id_ = Story(rota), new_id()
+    of_batch: dict[str, Any] = {"batch": batch} if batch else {}
+    await story.queued(id_, **of_batch)
+    await story.failed(id_, **of_batch)
+    await story.add(JobRedriven, id_, redrive=1, **of_batch)
+    async with listening(rota, f"job={id_}&after=0") as stream, listening(rota, f"job={id_}") as late:
+        found = [(await stream.next()).type for _ in range(3)]
+        await story.queued(id_, **of_batch)
+        await story.succeeded(id_, **of_batch)
+        found += [event.type for event in await stream.rest()]
+        assert [event.type for event in await late.rest()] == ["job.queued", "job.succeeded", "end"]
+    assert found == ["job.queued", "job.failed", "job.redriven", "job.queued", "job.succeeded", "end"]
+
+
+async def test_the_stream_of_a_cancelled_batch_ends(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    async with listening(rota, f"batch={id_}") as stream:
+        await story.add(BatchCancelling, id_, reason="wrong file")
+        await story.add(BatchCancelled, id_, jobs=0, succeeded=0, failed=0, reason="wrong file")
+        assert [event.type for event in await stream.rest()] == ["batch.cancelling", "batch.cancelled", "end"]
+
+
+async def test_the_events_of_a_batch_tell_how_it_goes(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.opened(id_)
+    async with listening(rota, f"batch={id_}&type=batch.*") as stream:
+        await story.queued(f"{id_}_0-0", batch=id_)
+        await story.add(BatchAdvanced, id_, file_index=0, position=Position(70, bad=2), rows=10, jobs=1)
+        await story.add(RowsQuarantined, id_, file_index=0, bad_before=2, faults=(FileFault("a.csv, line 9: no"),))
+        await story.succeeded(f"{id_}_0-0", batch=id_)
+        await story.add(JobsCounted, id_, until=9, succeeded=1, failed=0)
+        await story.completed(id_)
+        advanced, quarantined, counted, *_ = [json.loads(event.data) for event in await stream.rest()]
+    data = advanced["data"]
+    assert (data["rows"], data["jobs"], data["position"]["bad"], data["position"]["offset"]) == (10, 1, 2, 70)
+    assert (quarantined["data"]["bad_before"], len(quarantined["data"]["faults"])) == (2, 1)
+    assert (counted["data"]["succeeded"], counted["data"]["failed"]) == (1, 0)
 
 
 async def test_the_stream_of_a_batch_ends_as_it_fails(rota: Rota) -> None:

@@ -29,7 +29,7 @@ from events.spec import SpecRegistered
 from events.subjects import work_of
 from rota.jetstream import Connection
 from rota.jobs import Context, Job
-from rota.protocol import MAX_INLINE_BYTES, JobDetails, Payload, RetryPolicy, Rows
+from rota.protocol import MAX_INLINE_BYTES, JobDetails, Payload, PayloadForm, RetryPolicy, Rows, RowsForm
 from rota.worker import Worker
 from tests.integration.write_side import WAIT_SECONDS, WriteSide, details, new_id, tags
 
@@ -79,17 +79,30 @@ async def payload(connection: Connection, found: Payload | None) -> bytes:
     return await Payloads(connection).get(found)
 
 
-async def with_rows(write_side: WriteSide, job: Job[Any, Any], table: pa.Table, *, damaged: bool = False) -> str:
-    """Schedule a batch job with these rows."""
+def in_arrow(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    body = sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
+
+
+async def with_rows(
+    write_side: WriteSide, job: Job[Any, Any], rows: pa.Table, *, form: PayloadForm = "arrow", damaged: bool = False
+) -> str:
+    """Schedule a batch job with these rows, stored in this form."""
+    encoders: dict[PayloadForm, Callable[[pa.Table], bytes]] = {
+        "arrow": in_arrow,
+        "json": lambda table: msgspec.json.encode(table.to_pylist()),
+        "messagepack": lambda table: msgspec.msgpack.encode(table.to_pylist()),
+    }
+    body = encoders[form](rows)
     id_ = batch_job_id(new_id().partition("-")[0], 0, 3)
     subject = f"rota.payload.{id_}"
     await Payloads(write_side.connection).put([(subject, body[:-1] if damaged else body)])
-    rows = Rows("b", "a.csv", 0, 3, 300, table.num_rows, Payload.of(subject, body))
-    await write_side.send(ScheduleJob(id=id_, details=details(job.name, {"table": "t"}, rows=rows)))
+    origin = Rows(
+        "b", "a.csv", 0, 3, 300, rows.num_rows, Payload.of(subject, body), form, '"v1"', 70, {"n": "int64"}
+    )
+    await write_side.send(ScheduleJob(id=id_, details=details(job.name, {"table": "t"}, rows=origin)))
     return id_
 
 
@@ -177,6 +190,51 @@ async def test_rows_come_as_an_arrow_table(write_side: WriteSide, nats_url: str)
         [*_, event] = await ended(write_side, id_)
 
     assert value(event) == [2, ["n", "s"]]
+
+
+@pytest.mark.parametrize("form", ["json", "messagepack"])
+@pytest.mark.parametrize("stored", ["arrow", "json", "messagepack"])
+async def test_rows_come_as_dicts_in_whichever_form_they_were_stored(
+    write_side: WriteSide, nats_url: str, form: RowsForm, stored: PayloadForm
+) -> None:
+    @rota.job(rows=form)
+    async def load_rows(rows: list[dict[str, Any]], table: str) -> Any:
+        return rows
+
+    async with working(nats_url, load_rows):
+        id_ = await with_rows(write_side, load_rows, pa.table({"n": [1, 2], "s": ["a", None]}), form=stored)
+        [*_, event] = await ended(write_side, id_)
+
+    assert value(event) == [{"n": 1, "s": "a"}, {"n": 2, "s": None}]
+
+
+@pytest.mark.parametrize("stored", ["json", "messagepack"])
+async def test_a_handler_that_takes_a_table_gets_one_of_rows_that_were_stored_for_another(
+    write_side: WriteSide, nats_url: str, stored: PayloadForm
+) -> None:
+    @rota.job
+    async def load_table(rows: pa.Table, table: str) -> Any:
+        return rows.to_pylist()
+
+    async with working(nats_url, load_table):
+        id_ = await with_rows(write_side, load_table, pa.table({"n": [1, 2]}), form=stored)
+        [*_, event] = await ended(write_side, id_)
+
+    assert value(event) == [{"n": 1}, {"n": 2}]
+
+
+async def test_the_context_tells_where_rows_came_from(write_side: WriteSide, nats_url: str) -> None:
+    @rota.job
+    async def load_origin(rows: pa.Table, table: str, context: Context) -> Any:
+        found = context.rows
+        assert found
+        return [found.batch, found.file, found.version, found.size, found.first_row, found.count, found.columns]
+
+    async with working(nats_url, load_origin):
+        id_ = await with_rows(write_side, load_origin, pa.table({"n": [1, 2]}))
+        [*_, event] = await ended(write_side, id_)
+
+    assert value(event) == ["b", "a.csv", '"v1"', 70, 300, 2, {"n": "int64"}]
 
 
 async def test_rows_that_are_damaged_fail_the_job_for_good(write_side: WriteSide, nats_url: str) -> None:

@@ -1,6 +1,5 @@
 """The batch's decider: given events, when a command comes, then events."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,21 +13,21 @@ from events.batch import (
     BatchAdvanced,
     BatchCommand,
     BatchCompleted,
+    BatchCompletedWithFailures,
     BatchDetails,
     BatchFailed,
     BatchOpened,
     BatchRedriven,
     BatchSealed,
-    CountJobs,
+    CutJob,
     FailBatch,
     FailFile,
     FileFailed,
     FileFault,
     FileFinished,
-    FileFound,
-    FilesListed,
     FindFile,
     FinishFile,
+    FinishRedrive,
     JobsCounted,
     ListFiles,
     OpenBatch,
@@ -37,93 +36,43 @@ from events.batch import (
     RedriveBatch,
     RowsQuarantined,
 )
+from events.batch_control import (
+    BatchControl,
+    CancelBatch,
+    ChangeBatch,
+    FinishCancel,
+    PauseBatch,
+    ResumeBatch,
+)
 from events.batch_decisions import decide
+from events.batch_results import BatchCollection, CollectResults, FailResults, FinishResults
 from events.batch_state import BatchState, evolve
 from events.catalog import decode_event, encode
+from rota.batch_protocol import BadRowsAgain, FailedJobs, Manifest, Tolerance
 from rota.protocol import ENDED_BATCH
-
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-DETAILS = BatchDetails(
-    spec="load",
-    queue="default",
-    files=("a.csv", "b.csv"),
-    rows_per_job=10,
-    max_jobs_in_flight=100,
-    params=msgspec.Raw(b"\x80"),
+from tests.unit.batch_history import (
+    DETAILS,
+    FAILED,
+    FAULT,
+    NOW,
+    OPENED,
+    READ_20,
+    SEALED,
+    SEARCHED,
+    SEARCHING,
+    advance,
+    advanced,
+    count,
+    facts,
+    failed_file,
+    finished,
+    found,
+    listed,
+    listing,
+    quarantine,
+    quarantined,
+    state_after,
 )
-FAULT = FileFault("b.csv, line 3: 2 columns, not 3: 'x,y'", line=3, text="x,y")
-
-
-def facts(version: int) -> dict[str, Any]:
-    return {"originator_id": "b", "originator_version": version, "at": NOW}
-
-
-OPENED = BatchOpened(**facts(1), details=DETAILS)
-SEARCHED = msgspec.structs.replace(DETAILS, files=("orders/", "more.csv"))
-SEARCHING = BatchOpened(**facts(1), details=SEARCHED)
-
-
-def finished(version: int, index: int, *, rows: int = 10, jobs: int = 1) -> FileFinished:
-    return FileFinished(**facts(version), file_index=index, rows=rows, jobs=jobs)
-
-
-SEALED = [OPENED, finished(2, 0), finished(3, 1), BatchSealed(**facts(4), rows=20, jobs=2)]
-
-
-def state_after(*events: Any) -> BatchState | None:
-    state = None
-    for event in events:
-        state = evolve(state, event)
-    return state
-
-
-def advance(jobs: int, rows: int, offset: int) -> AdvanceFile:
-    return AdvanceFile(id="b", file_index=0, position=Position(offset, rows, rows + 2), rows=rows, jobs=jobs)
-
-
-def advanced(version: int, jobs: int, rows: int, offset: int) -> BatchAdvanced:
-    position = Position(offset, rows, rows + 2)
-    return BatchAdvanced(**facts(version), file_index=0, position=position, rows=rows, jobs=jobs)
-
-
-def count(until: int, succeeded: int, failed: int = 0) -> CountJobs:
-    return CountJobs(id="b", until=until, succeeded=succeeded, failed=failed)
-
-
-def listing(first: int, *paths: str, last: bool = True) -> ListFiles:
-    return ListFiles(id="b", first=first, paths=paths, last=last)
-
-
-def listed(version: int, first: int, *paths: str, last: bool = True) -> FilesListed:
-    return FilesListed(**facts(version), first=first, paths=paths, last=last)
-
-
-def found(version: int, index: int = 0, file_version: str = "v1", format_: str = "csv") -> FileFound:
-    return FileFound(**facts(version), file_index=index, size=500, file_version=file_version, format=format_)
-
-
-def bad_rows(*lines: int) -> tuple[FileFault, ...]:
-    return tuple(FileFault(f"a.csv, line {line}: no", line=line) for line in lines)
-
-
-def quarantine(bad_before: int, *lines: int) -> QuarantineRows:
-    return QuarantineRows(id="b", file_index=0, bad_before=bad_before, faults=bad_rows(*lines))
-
-
-def quarantined(version: int, bad_before: int, *lines: int) -> RowsQuarantined:
-    return RowsQuarantined(**facts(version), file_index=0, bad_before=bad_before, faults=bad_rows(*lines))
-
-
-def failed_file(version: int, *, bad: int = 0) -> list[Event]:
-    """The first file has failed after 20 rows, and the batch with it."""
-    return [
-        FileFailed(**facts(version), file_index=0, fault=FAULT, rows=20, jobs=2, bad=bad),
-        BatchFailed(**facts(version + 1), reason=FAULT.message),
-    ]
-
-
-READ_20 = [OPENED, found(2), advanced(3, 2, 20, 300)]
-FAILED = [*READ_20, *failed_file(4)]
 
 
 def test_a_batch_is_opened_once() -> None:
@@ -177,9 +126,15 @@ def test_a_batch_is_sealed_with_its_last_file() -> None:
 
 
 def test_a_sealed_batch_is_completed_by_its_last_job() -> None:
-    assert decide(state_after(*SEALED), count(90, 1, 1), NOW) == [
-        JobsCounted(**facts(5), until=90, succeeded=1, failed=1),
-        BatchCompleted(**facts(6), succeeded=1, failed=1),
+    assert decide(state_after(*SEALED), count(90, 2), NOW) == [
+        JobsCounted(**facts(5), until=90, succeeded=2, failed=0),
+        BatchCompleted(**facts(6), succeeded=2, failed=0),
+    ]
+
+
+def test_a_batch_some_of_whose_jobs_failed_says_so_at_its_end() -> None:
+    assert decide(state_after(*SEALED), count(90, 1, 1), NOW)[1:] == [
+        BatchCompletedWithFailures(**facts(6), succeeded=1, failed=1, reason="1 of 2 jobs ended without success"),
     ]
 
 
@@ -374,7 +329,7 @@ def test_columns_are_told_when_they_change() -> None:
 
 
 def test_a_failed_batch_is_redriven() -> None:
-    redriven = BatchRedriven(**facts(6))
+    redriven = BatchRedriven(**facts(6), jobs=FailedJobs())
 
     assert decide(state_after(*FAILED), RedriveBatch(id="b"), NOW) == [redriven]
     state = state_after(*FAILED, redriven)
@@ -418,7 +373,7 @@ def test_a_batch_that_has_not_failed_is_not_redriven(redrive: RedriveBatch, hist
 def test_a_completed_batch_cannot_be_redriven() -> None:
     completed = BatchCompleted(**facts(5), succeeded=2, failed=0)
 
-    with pytest.raises(EndedError, match="The batch b is completed: nothing is left to read"):
+    with pytest.raises(EndedError, match="The batch b is completed: nothing is left to do"):
         decide(state_after(*SEALED, completed), RedriveBatch(id="b"), NOW)
 
 
@@ -457,7 +412,9 @@ def test_reading_begins_again_if_something_has_changed(events: list[Event]) -> N
 def test_a_redrive_with_what_the_batch_has_changes_nothing_of_it() -> None:
     same = RedriveBatch(id="b", format="csv", options={}, bad_rows="skip")
 
-    assert decide(state_after(*FAILED), same, NOW) == [BatchRedriven(**facts(6), bad_rows="skip")]
+    assert decide(state_after(*FAILED), same, NOW) == [
+        BatchRedriven(**facts(6), bad_rows="skip", jobs=FailedJobs())
+    ]
 
 
 def test_what_a_redrive_changes_is_changed_for_good() -> None:
@@ -515,7 +472,7 @@ def test_bad_rows_of_a_file_that_is_finished_are_no_obstacle() -> None:
     read = FileFinished(**facts(2), file_index=1, rows=10, jobs=1, bad=4)
 
     assert decide(state_after(OPENED, read, *failed_file(3)), RedriveBatch(id="b", format="tsv"), NOW) == [
-        BatchRedriven(**facts(5), format="tsv")
+        BatchRedriven(**facts(5), format="tsv", jobs=FailedJobs())
     ]
 
 
@@ -561,25 +518,65 @@ failures: st.SearchStrategy[Any] = st.one_of(
     ),
     st.builds(FailBatch, id=st.just("b"), reason=st.just("no")),
 )
-redrives = st.builds(
-    RedriveBatch,
-    id=st.just("b"),
-    format=st.sampled_from([None, "csv", "tsv"]),
-    options=st.sampled_from([None, {}, {"quote": "'"}]),
-    bad_rows=st.sampled_from([None, "skip", "quarantine"]),
+redrives: st.SearchStrategy[Any] = st.one_of(
+    st.builds(
+        RedriveBatch,
+        id=st.just("b"),
+        format=st.sampled_from([None, "csv", "tsv"]),
+        options=st.sampled_from([None, {}, {"quote": "'"}]),
+        bad_rows=st.sampled_from([None, "skip", "quarantine"]),
+        rows=st.sampled_from([None, None, BadRowsAgain(), BadRowsAgain(file="b.csv")]),
+    ),
+    st.builds(FinishRedrive, id=st.just("b"), redrive=st.integers(1, 12), jobs=jobs_of),
+)
+steering: st.SearchStrategy[Any] = st.one_of(
+    st.builds(PauseBatch, id=st.just("b")),
+    st.builds(ResumeBatch, id=st.just("b")),
+    st.builds(lambda failed: ChangeBatch(id="b", max_readers=2, tolerance=Tolerance(failed_jobs=failed)), jobs_of),
+    st.builds(CutJob, id=st.just("b"), file_index=indexes, index=jobs_of, count=st.just(5)),
+)
+cancels: st.SearchStrategy[Any] = st.one_of(
+    st.builds(CancelBatch, id=st.just("b")),
+    st.builds(FinishCancel, id=st.just("b"), jobs=jobs_of, succeeded=jobs_of, failed=jobs_of),
+)
+MANIFEST = Manifest(batch="b", spec="load", format="ndjson", jobs={}, rows=0, size=0, sha256="")
+collections = st.sampled_from(
+    [
+        CollectResults(id="b", collection="c", format="ndjson"),
+        FinishResults(id="b", collection="c", manifest=MANIFEST),
+        FailResults(id="b", collection="c", reason="no"),
+    ]
 )
 
+AnyCommand = BatchCommand | BatchControl | BatchCollection
 
-def names_a_file_that_is_not_listed(state: BatchState | None, command: BatchCommand) -> bool:
+
+def names_a_file_that_is_not_listed(state: BatchState | None, command: AnyCommand) -> bool:
     """Say whether a command is of a reader that is ahead of the batch: none is."""
     return state is not None and getattr(command, "file_index", -1) >= len(state.files)
 
 
+def decided(state: BatchState | None, command: AnyCommand) -> list[Event]:
+    """Return what follows, nothing if it is refused: of a batch that is not there, or at its end."""
+    try:
+        return decide(state, command, NOW)
+    except UnknownAggregateError:
+        assert state is None
+    except EndedError:
+        assert state
+        assert state.status in ENDED_BATCH or state.status == "cancelling" or isinstance(command, PauseBatch)
+        assert isinstance(command, RedriveBatch | BatchControl)
+    return []
+
+
 @given(
     st.sampled_from([DETAILS, SEARCHED]),
-    st.lists(st.one_of(commands, commands, commands, listings, failures, redrives), max_size=25),
+    st.lists(
+        st.one_of(commands, commands, commands, listings, failures, redrives, steering, cancels, collections),
+        max_size=25,
+    ),
 )
-def test_no_order_or_repetition_of_commands_breaks_a_batch(details: BatchDetails, some: list[BatchCommand]) -> None:
+def test_no_order_or_repetition_of_commands_breaks_a_batch(details: BatchDetails, some: list[AnyCommand]) -> None:
     state: BatchState | None = None
     history: list[Event] = []
     kept: list[FileFault] = []
@@ -589,31 +586,24 @@ def test_no_order_or_repetition_of_commands_breaks_a_batch(details: BatchDetails
         if names_a_file_that_is_not_listed(state, command):
             continue
         before = state
-        try:
-            events = decide(state, command, NOW)
-        except UnknownAggregateError:
-            assert state is None
-            continue
-        except EndedError:
-            assert state
-            assert state.status in ENDED_BATCH
-            assert isinstance(command, RedriveBatch)
-            continue
+        events = decided(state, command)
         for event in events:
             history.append(event)
             state = evolve(state, event)  # type: ignore[arg-type] # list[Event] is wider than the union
-        assert state
-        assert decide(state, command, NOW) == []
-        if before and before.status in ENDED_BATCH and not isinstance(command, RedriveBatch):
+        if state is None:
+            continue
+        assert decided(state, command) == []
+        if before and before.status in ENDED_BATCH and not isinstance(command, RedriveBatch | BatchCollection):
             assert state == before
         for event in events:
             if isinstance(event, RowsQuarantined):
                 assert not set(kept) & set(event.faults)
                 kept += event.faults
-        if state.status != "failed":
+        if state.status not in ("failed", "cancelling", "cancelled"):
             read = state.listed and all(file.finished for file in state.files)
             assert (state.status != "reading") == read
-            assert (state.status == "completed") == (read and state.jobs_ended >= state.jobs)
+            ended = read and state.jobs_ended >= state.jobs and not state.redrive
+            assert (state.status in ENDED_BATCH) == ended
 
     assert [event.originator_version for event in history] == list(range(1, len(history) + 1))
     assert state_after(*(decode_event(encode(event)) for event in history)) == state

@@ -16,7 +16,7 @@ import pytest
 from events.jetstream.log import Append, Log
 from events.jetstream.topology import prepare
 from events.job import JobQueued, JobSucceeded
-from rota import show
+from rota import show_batch
 from rota.batch_protocol import BatchView
 from rota.cli import main
 from rota.jetstream import Connection
@@ -27,16 +27,24 @@ ROTA = Path(sys.executable).with_name("rota")
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 COMMANDS = (
     "at",
+    "bad-rows",
     "batch",
+    "batches",
     "cancel",
+    "change",
     "dead-letters",
     "get",
     "list",
+    "pause",
     "queues",
     "redrive",
     "replay",
+    "results",
+    "resume",
+    "row",
     "schedule",
     "specs",
+    "stream",
     "watch",
     "worker",
 )
@@ -288,7 +296,7 @@ async def test_a_wrong_word_about_a_batch_is_a_usage_error(rota: Rota, gateway: 
 
 async def test_a_failed_batch_is_redriven(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
-    assert await rota("redrive", "b1") == (0, "b1 will be read on\n", "")
+    assert await rota("redrive", "b1") == (0, "b1 will go on\n", "")
     changes = ["--format", "tsv", "--option", "quote=null", "--bad-rows", "skip"]
     assert await rota("redrive", "b1", *changes, "--json") == (0, '{"id":"b1"}\n', "")
     assert gateway.asked == [
@@ -320,7 +328,7 @@ async def test_a_batch_shows_the_formats_and_the_bad_rows_of_its_files(rota: Rot
     _, out, _ = await rota("get", "b1")
     assert '"path":"a.csv","status":"finished","format":"csv","rows":20,"jobs":2,"bad_rows":1200' in out
     view = msgspec.convert(batch("completed", total=0) | {"files": files}, BatchView)
-    assert "20 rows · 1,234 bad rows left out · " in show.progress(view, datetime.now(UTC))
+    assert "20 rows · 1,234 bad rows left out · " in show_batch.progress(view, datetime.now(UTC))
 
 
 async def test_the_progress_of_a_batch_is_one_line_on_a_terminal_only(

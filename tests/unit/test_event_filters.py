@@ -14,8 +14,9 @@ from events.jetstream.log import Recorded
 from events.job import JobEnded
 from events.subjects import event_subject
 from gateway.belongings import Belonging
+from gateway.ends import JOB_ENDS
 from gateway.frames import Shown
-from gateway.selection import JOB_ENDS, TYPES, Selection, read_selection
+from gateway.selection import TYPES, Selection, read_selection
 from rota.errors import InvalidRequestError
 from tests.golden.make import EVENTS as SAMPLES
 
@@ -103,7 +104,8 @@ def test_values_of_one_filter_are_alternatives_and_a_pattern_stands_for_types() 
 
 
 def test_the_ends_of_a_batch_s_jobs_are_found_by_the_server() -> None:
-    selection, _ = read("batch=b&" + "&".join(f"type={type_}" for type_ in JOB_ENDS))
+    types = [*JOB_ENDS, "job.redriven"]
+    selection, _ = read("batch=b&" + "&".join(f"type={type_}" for type_ in types))
     assert selection.subjects() == (["rota.event.batch.b.>", "rota.event.job.*.*.b"], True)
 
 

@@ -20,7 +20,7 @@ from gateway.pointers import pointer, split_message
 from gateway.problems import Faults
 from gateway.schemas import Schemas
 from gateway.translate import Specs, job_commands
-from rota.batch_protocol import BatchRequest
+from rota.batch_protocol import BatchRequest, StreamRules, Tolerance
 from rota.errors import InvalidRequestError, RotaError, TooLargeError
 from rota.options import ColumnType, Selection
 from rota.protocol import JobRequest, RetryPolicy, SpecView
@@ -469,6 +469,75 @@ def test_what_a_batch_does_not_say_is_found_out_for_each_file() -> None:
 )
 def test_a_value_that_no_batch_can_have_is_refused_with_its_place(body: dict[str, Any], place: str) -> None:
     assert list(refused(files=["a"], connection="bucket", **body)) == [place]
+
+
+STREAM: dict[str, Any] = {"spec": "load", "stream": {}, "params": {"a": 1}}
+
+
+def test_a_stream_is_a_batch_of_one_file_that_the_caller_sends() -> None:
+    details = batch(**STREAM, format="ndjson", rows_per_job=5, bytes_per_job=None, seconds_per_job=2).details
+    assert (details.files, details.stream, details.compression) == (("stream",), StreamRules(), "none")
+    assert (details.rows_per_job, details.bytes_per_job, details.seconds_per_job) == (5, None, 2)
+    assert batch(**STREAM, format="ndjson", compression="gzip").details.compression == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "says"),
+    [
+        ({"files": ["a.csv"]}, "#/files", "or the caller streams the data in"),
+        ({"connection": "bucket"}, "#/connection", "or the caller streams the data in"),
+        ({"format": None}, "#/format", "A stream needs a format: one of arrow, avro, csv"),
+        ({"format": "parquet"}, "#/format", "parquet cannot be read in pieces"),
+        ({"rows_per_job": None, "bytes_per_job": None}, "#/bytes_per_job", "needs rows_per_job or bytes_per_job"),
+    ],
+)
+def test_a_stream_that_cannot_be_cut_is_refused_with_its_place(body: Any, place: str, says: str) -> None:
+    found = refused(**{**STREAM, "format": "csv", **body})
+    assert list(found) == [place]
+    assert says in found[place]
+
+
+FILES: dict[str, Any] = {"spec": "load", "files": ["a"], "connection": "bucket", "params": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"files": []}, "#/files"),
+        ({"seconds_per_job": 5}, "#/seconds_per_job"),
+        ({"tolerance": {"bad_rows": 5}}, "#/tolerance/bad_rows"),
+        ({"tolerance": {"bad_rows_share": 0.5}}, "#/tolerance/bad_rows_share"),
+    ],
+)
+def test_what_means_nothing_for_files_is_refused_with_its_place(body: Any, place: str) -> None:
+    assert list(refused(**{**FILES, **body})) == [place]
+
+
+def test_a_batch_says_where_its_jobs_are_cut_and_how_much_may_go_wrong() -> None:
+    details = batch(
+        **FILES,
+        rows_per_job=None,
+        bytes_per_job=1000,
+        max_bytes_in_flight=5000,
+        bad_rows="skip",
+        tolerance={"failed_jobs": 1, "bad_rows_share": 0.5},
+    ).details
+    assert (details.rows_per_job, details.bytes_per_job, details.max_bytes_in_flight) == (None, 1000, 5000)
+    assert details.tolerance == Tolerance(failed_jobs=1, bad_rows_share=0.5)
+
+
+@pytest.mark.parametrize("body", [{"first": 5}, {"limit": 5}])
+def test_the_files_of_a_batch_that_counts_rows_over_all_are_read_one_after_the_other(body: Any) -> None:
+    assert batch(**FILES, max_readers=7, **body).details.max_readers == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "form"),
+    [("arrow", "arrow"), ("dicts", "arrow"), ("json", "json"), ("messagepack", "messagepack")],
+)
+def test_rows_are_stored_in_the_form_that_the_spec_asks_for(rows: str, form: str) -> None:
+    specs = Specs({"load": spec("load", rows=rows)})
+    assert batch(specs, **FILES).details.form == form
 
 
 def wrong_options(options: Any, format_: str | None = None) -> dict[str, str]:

@@ -18,11 +18,13 @@ from events.job import (
     JobFailed,
     JobProgressed,
     JobQueued,
+    JobRedriven,
     JobScheduled,
     JobStarted,
     JobState,
     JobSucceeded,
     JobTimedOut,
+    RedriveJob,
     ReleaseJob,
     ScheduleJob,
     decide,
@@ -91,6 +93,10 @@ def started(version: int = 2) -> JobStarted:
 
 def ended(version: int = 2) -> JobSucceeded:
     return JobSucceeded(**facts(version), attempt=1, worker="w", started_at=STARTED, result=RESULT)
+
+
+def failed(version: int, attempt: int = 1) -> JobFailed:
+    return JobFailed(**facts(version), attempt=attempt, worker="w", started_at=STARTED, fault=FAULT)
 
 
 def attempt_failed(version: int, attempt: int, seconds: float) -> JobAttemptFailed:
@@ -237,6 +243,74 @@ def test_a_job_that_has_ended_cannot_be_cancelled() -> None:
         decide(state_after(queued(), ended()), CancelJob(id="j"), NOW)
 
 
+@pytest.mark.parametrize(
+    "history",
+    [(queued(), ended()), (queued(), JobCancelled(**facts(2), attempt=1))],
+    ids=["succeeded", "cancelled"],
+)
+def test_a_lenient_cancellation_is_no_fault_of_a_job_that_has_ended(history: tuple[Any, ...]) -> None:
+    assert decide(state_after(*history), CancelJob(id="j", lenient=True), NOW) == []
+    [cancelled] = decide(state_after(queued()), CancelJob(id="j", lenient=True), NOW)
+    assert isinstance(cancelled, JobCancelled)
+
+
+@pytest.mark.parametrize(
+    ("end", "attempt"),
+    [
+        (failed(2), 2),
+        (JobTimedOut(**facts(2), attempt=1, worker="w", started_at=STARTED, fault=FAULT), 2),
+        (JobCancelled(**facts(2), attempt=1), 2),
+    ],
+    ids=["failed", "timed out", "cancelled"],
+)
+def test_a_job_that_ended_without_success_runs_again(end: Event, attempt: int) -> None:
+    assert decide(state_after(queued(), end), RedriveJob(id="j", redrive=7), NOW) == [
+        JobRedriven(**facts(3), redrive=7),
+        queued(4, attempt),
+    ]
+
+
+@pytest.mark.parametrize(
+    "history", [(queued(),), (queued(), started()), (queued(), ended())], ids=["queued", "running", "succeeded"]
+)
+def test_a_job_that_has_not_failed_does_not_run_again(history: tuple[Any, ...]) -> None:
+    assert decide(state_after(*history), RedriveJob(id="j", redrive=7), NOW) == []
+
+
+@pytest.mark.parametrize(("redrive", "runs"), [(6, False), (7, False), (8, True)])
+def test_a_redrive_runs_a_job_again_once(redrive: int, *, runs: bool) -> None:
+    history = (queued(), failed(2), JobRedriven(**facts(3), redrive=7), queued(4, 2), failed(5, 2))
+
+    assert bool(decide(state_after(*history), RedriveJob(id="j", redrive=redrive), NOW)) == runs
+
+
+def test_a_job_that_runs_again_has_as_many_attempts_as_at_first() -> None:
+    history: tuple[Any, ...] = (queued(1, 3), failed(2, 3), JobRedriven(**facts(3), redrive=7), queued(4, 4))
+
+    for attempt, version in ((4, 5), (5, 7)):
+        [again] = decide(state_after(*history), failure(attempt), NOW)
+        assert again == attempt_failed(version, attempt, 10 if attempt == 4 else 20)
+        history = (*history, again, queued(version + 1, attempt + 1))
+    [ended_again] = decide(state_after(*history), failure(6), NOW)
+    assert isinstance(ended_again, JobFailed)
+
+
+def test_the_redrive_of_a_batch_job_names_its_batch() -> None:
+    history = (queued(details=OF_A_BATCH), failed(2))
+
+    [redriven, _] = decide(state_after(*history), RedriveJob(id="j", redrive=7), NOW)
+
+    assert isinstance(redriven, JobRedriven)
+    assert redriven.batch == "b"
+
+
+def test_a_report_of_an_attempt_before_the_redrive_changes_nothing() -> None:
+    history = (queued(), failed(2), JobRedriven(**facts(3), redrive=7), queued(4, 2))
+
+    assert decide(state_after(*history), success(1), NOW) == []
+    assert decide(state_after(*history), failure(1), NOW) == []
+
+
 @pytest.mark.parametrize("command", [CancelJob(id="j"), success(), ReleaseJob(id="j", attempt=1)])
 def test_a_command_for_a_job_that_was_never_made_is_refused(command: JobCommand) -> None:
     with pytest.raises(UnknownAggregateError, match="There is no job j"):
@@ -258,7 +332,8 @@ commands: st.SearchStrategy[Any] = st.one_of(
         run_at=st.sampled_from([None, NOW, LATER]),
     ),
     st.builds(ReleaseJob, id=st.just("j"), attempt=attempts),
-    st.builds(CancelJob, id=st.just("j")),
+    st.builds(CancelJob, id=st.just("j"), lenient=st.booleans()),
+    st.builds(RedriveJob, id=st.just("j"), redrive=st.integers(1, 3)),
     st.builds(lambda attempt: StartJob(**report(attempt), started_at=STARTED), attempts),
     st.builds(lambda attempt: ProgressJob(**report(attempt), percent=1), attempts),
     st.builds(success, attempts),
@@ -285,7 +360,9 @@ def test_no_order_or_repetition_of_commands_breaks_a_job(some: list[JobCommand])
                 assert state
                 # A second report of a start or of progress may be noted again, but moves nothing.
                 assert (state.status, state.attempt) == (held.status, held.attempt)
-        if before and before.status in ENDED_JOB:
+        if before and before.status in ENDED_JOB and not isinstance(command, RedriveJob):
+            assert state == before
+        if before and before.status == "succeeded":
             assert state == before
 
     assert [event.originator_version for event in history] == list(range(1, len(history) + 1))

@@ -10,7 +10,7 @@ from msgspec import Meta, Raw
 
 import rota
 from rota.jobs import Context, Job
-from rota.protocol import JobDetails, Payload, RegisterSpec, RetryPolicy, Rows, Work
+from rota.protocol import JobDetails, Payload, RegisterSpec, RetryPolicy, Rows, RowsForm, Work
 
 ROWS = Rows("b", "a.csv", 0, 2, 200, 100, Payload("rota.payload.b_0-2", 5, "ab"))
 DETAILS = JobDetails(spec="add", queue="default", params=Raw(b"\x80"), rows=ROWS)
@@ -120,6 +120,31 @@ def test_rows_come_in_the_form_that_is_asked_for_and_are_no_param() -> None:
     assert (add.spec.rows, load.spec.rows, count.spec.rows) == (None, "dicts", "arrow")
     assert list(load.spec.params_schema["properties"]) == ["table"]
     assert arguments(load, {"table": "t"}, [{"n": 1}])["rows"] == [{"n": 1}]
+
+
+@pytest.mark.parametrize("form", ["dicts", "json", "messagepack"])
+def test_the_form_in_which_rows_travel_can_be_chosen(form: RowsForm) -> None:
+    def total(rows: list[dict[str, int]]) -> int:
+        return sum(row["n"] for row in rows)
+
+    made = rota.job(rows=form)(total)
+
+    assert made.spec.rows == form
+    assert made(**arguments(made, {}, [{"n": 1}, {"n": 2}])) == 3
+
+
+def test_the_chosen_form_holds_where_the_annotation_says_nothing() -> None:
+    def total(rows: Any) -> int:
+        return int(rows.num_rows)
+
+    assert rota.job(rows="arrow")(total).spec.rows == "arrow"
+
+
+def test_a_form_that_does_not_go_with_the_handler_is_refused_when_the_job_is_defined() -> None:
+    with pytest.raises(TypeError, match=r"count: rows that are a pyarrow\.Table come as arrow, not as json"):
+        rota.job(rows="json")(count.handler)
+    with pytest.raises(TypeError, match="add: it has no parameter `rows` to take rows as json"):
+        rota.job(rows="json")(add.handler)
 
 
 def test_the_context_tells_of_the_run() -> None:

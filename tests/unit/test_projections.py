@@ -5,14 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from events.base import Refusal
 from events.batch import (
     BatchAdvanced,
     BatchCompleted,
+    BatchCompletedWithFailures,
     BatchDetails,
     BatchFailed,
     BatchOpened,
@@ -27,6 +30,8 @@ from events.batch import (
     Position,
     RowsQuarantined,
 )
+from events.batch_control import BatchCancelled, BatchCancelling, BatchPaused, BatchResumed
+from events.batch_results import ResultsCollected, ResultsFailed, ResultsRequested
 from events.catalog import encode
 from events.jetstream.log import Recorded
 from events.job import (
@@ -37,20 +42,24 @@ from events.job import (
     JobFailed,
     JobProgressed,
     JobQueued,
+    JobRedriven,
     JobScheduled,
     JobStarted,
     JobState,
     JobSucceeded,
     JobTimedOut,
+    RedriveJob,
     ReleaseJob,
     ScheduleJob,
 )
 from events.spec import Definition, SpecChanged, SpecRegistered
+from projections.batch_queries import BadRows
 from projections.tables import apply, create
 from projections.views import Views, fold
-from rota.batch_protocol import BatchView, FileView
-from rota.errors import InvalidRequestError
+from rota.batch_protocol import BatchView, FailedJobs, FileView, Manifest, ResultsView
+from rota.errors import InvalidRequestError, NotFoundError
 from rota.protocol import (
+    ENDED_JOB,
     FailJob,
     JobDetails,
     JobFault,
@@ -73,8 +82,13 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+def rows_of(batch: str, index: int = 0, first_row: int = 0, count: int = 1, file_index: int = 0) -> Rows:
+    payload = Payload("rota.payload.x", 1, "digest")
+    return Rows(batch, "a.csv", file_index, index, first_row, count, payload, "json", "v1", 700, {"id": "int64"})
+
+
 def details(*, batch: str | None = None, **changes: Any) -> JobDetails:
-    rows = Rows(batch, "a.csv", 0, 0, 0, 1, Payload("rota.payload.x", 1, "")) if batch else None
+    rows = rows_of(batch) if batch else None
     known: dict[str, Any] = {"spec": "add", "queue": "sums", "params": msgspec.Raw(encode({"a": 1})), "rows": rows}
     return JobDetails(**known | changes)
 
@@ -123,6 +137,7 @@ def test_a_queued_job_shows_what_it_was_scheduled_with() -> None:
         batch="b",
         scheduled_at=NOW,
         queued_at=NOW,
+        rows=rows_of("b"),
     )
 
 
@@ -297,7 +312,7 @@ def test_a_batch_shows_its_files_as_they_are_read() -> None:
         spec="add",
         status="reading",
         files=[
-            FileView(path="a.csv", status="finished", size=700, format="csv", rows=1500, jobs=2),
+            FileView(path="a.csv", status="finished", size=700, version="v", format="csv", rows=1500, jobs=2),
             FileView(path="b.csv", status="reading", format="csv", rows=1000, jobs=1),
         ],
         files_total=3,
@@ -318,6 +333,7 @@ def test_a_batch_is_sealed_and_completed() -> None:
 
     view = batch(*history)
     assert (view.status, view.sealed_at, view.ended_at) == ("sealed", after(1), None)
+    assert view.seconds_left is None
 
     view = batch(*history, make(BatchCompleted, "b", 5, after(2), succeeded=0, failed=0))
     assert (view.status, view.sealed_at, view.ended_at) == ("completed", after(1), after(2))
@@ -373,7 +389,7 @@ def test_files_that_are_listed_in_parts_have_the_numbers_of_one_list() -> None:
     assert view.files_total == 3
     assert view.files == [
         FileView(path="orders/b", status="finished", rows=5, jobs=1),
-        FileView(path="orders/c", status="reading", size=7, format="json"),
+        FileView(path="orders/c", status="reading", size=7, version="v", format="json"),
     ]
 
 
@@ -453,6 +469,273 @@ def test_the_jobs_of_a_batch_are_counted_by_state() -> None:
     assert view.jobs == {"succeeded": 2, "failed": 1, "queued": 1, "total": 4}
 
 
+def test_a_job_that_is_redriven_waits_as_one_that_never_ended() -> None:
+    history = [queued(batch="b"), ended(JobFailed, at=after(2)), make(JobRedriven, "j", 3, redrive=1, batch="b")]
+
+    view = job(*history)
+    assert (view.status, view.ended_at, view.error) == ("scheduled", None, None)
+
+    view = job(*history, queued(version=4, attempt=2, at=after(5), batch="b"))
+    assert (view.status, view.attempt, view.ended_at, view.error, view.worker) == ("queued", 2, None, None, None)
+
+    again = [*history, queued(version=4, attempt=2, batch="b"), ended(JobSucceeded, version=5, attempt=2)]
+    found = views(opened("a.csv"), *again)
+    assert found.batch("b").jobs == {"succeeded": 1, "total": 1}  # type: ignore[union-attr] # it is there
+    [row] = found._connection.execute("SELECT last_sequence, events FROM jobs").fetchall()
+    assert tuple(row) == (6, 5)
+
+
+def test_a_batch_that_is_paused_says_so_until_it_is_resumed() -> None:
+    history = [opened("a.csv"), make(BatchPaused, "b", 2, reason="lunch")]
+
+    assert batch(*history).status == "paused"
+    assert batch(*history, make(BatchResumed, "b", 3)).status == "reading"
+
+
+def test_a_batch_that_is_sealed_while_it_is_paused_stays_sealed() -> None:
+    history = [
+        opened("a.csv"),
+        make(BatchPaused, "b", 2),
+        make(FileFinished, "b", 3, file_index=0, rows=5, jobs=1),
+        make(BatchSealed, "b", 4, after(1), rows=5, jobs=1),
+    ]
+
+    assert batch(*history).status == "sealed"
+    assert batch(*history, make(BatchResumed, "b", 5)).status == "sealed"
+
+
+def test_a_batch_that_is_cancelled_says_why_from_the_beginning() -> None:
+    history = [opened("a.csv"), make(BatchCancelling, "b", 2, reason="wrong file")]
+
+    view = batch(*history)
+    assert (view.status, view.error, view.ended_at) == ("cancelling", "wrong file", None)
+
+    over = make(BatchCancelled, "b", 3, after(2), jobs=5, succeeded=1, failed=4, reason="wrong file")
+    view = batch(*history, over)
+    assert (view.status, view.error, view.ended_at) == ("cancelled", "wrong file", after(2))
+
+
+def test_a_batch_that_is_cancelled_without_a_reason_has_no_error() -> None:
+    cancelled = make(BatchCancelled, "b", 3, jobs=0, succeeded=0, failed=0)
+
+    assert batch(opened("a.csv"), make(BatchCancelling, "b", 2), cancelled).error is None
+
+
+def with_failures(*, at: datetime = NOW) -> list[Any]:
+    """Return a batch of two files that is completed, with a failed job and rows in quarantine."""
+    return [
+        opened("a.csv", "b.csv"),
+        make(RowsQuarantined, "b", 2, file_index=1, bad_before=0, faults=FAULTS),
+        make(FileFinished, "b", 3, file_index=0, rows=5, jobs=1),
+        make(FileFinished, "b", 4, file_index=1, rows=5, jobs=1, bad=2),
+        make(BatchSealed, "b", 5, at, rows=10, jobs=2),
+        make(BatchCompletedWithFailures, "b", 6, at, succeeded=1, failed=1, reason="1 of 2 jobs; 2 rows"),
+    ]
+
+
+def test_a_batch_that_is_completed_with_failures_says_which() -> None:
+    view = batch(*with_failures(at=after(3)))
+
+    assert (view.status, view.error, view.ended_at) == (
+        "completed_with_failures",
+        "1 of 2 jobs; 2 rows",
+        after(3),
+    )
+    assert (view.rows, view.bad_rows) == (10, 2)
+
+
+def test_a_batch_whose_jobs_alone_are_redriven_has_nothing_left_to_read() -> None:
+    view = batch(*with_failures(), make(BatchRedriven, "b", 7, jobs=FailedJobs()))
+
+    assert (view.status, view.error, view.ended_at, view.sealed_at) == ("sealed", None, None, NOW)
+    assert [file.status for file in view.files] == ["finished", "finished"]
+
+
+def test_a_file_that_is_mended_comes_again_at_the_end() -> None:
+    view = batch(*with_failures(), make(BatchRedriven, "b", 7, jobs=FailedJobs(), mends=(1,)))
+
+    assert (view.status, view.sealed_at, view.files_total) == ("reading", None, 3)
+    assert view.files[2] == FileView(path="b.csv", status="reading", mends=1)
+
+    read = [
+        make(FileFound, "b", 8, file_index=2, size=9, file_version="v2"),
+        make(FileFinished, "b", 9, file_index=2, rows=2, jobs=1),
+        make(BatchSealed, "b", 10, after(1), rows=12, jobs=3),
+        make(BatchCompleted, "b", 11, after(2), succeeded=3, failed=0),
+    ]
+    view = batch(*with_failures(), make(BatchRedriven, "b", 7, mends=(1,)), *read)
+    assert (view.status, view.rows, view.files[2].version) == ("completed", 12, "v2")
+    # A second redrive finds all files read.
+    again = [*with_failures(), make(BatchRedriven, "b", 7, mends=(1,)), *read[:3]]
+    failed = make(BatchFailed, "b", 11, reason="too much")
+    assert batch(*again, failed, make(BatchRedriven, "b", 12, jobs=FailedJobs())).status == "sealed"
+
+
+def test_files_that_are_listed_after_a_mended_one_have_numbers_behind_it() -> None:
+    view = batch(
+        opened("orders/"),
+        make(FilesListed, "b", 2, first=0, paths=("orders/a",), last=False),
+        make(RowsQuarantined, "b", 3, file_index=0, bad_before=0, faults=FAULTS),
+        make(FileFinished, "b", 4, file_index=0, rows=5, jobs=1, bad=2),
+        make(BatchFailed, "b", 5, reason="orders/ is away"),
+        make(BatchRedriven, "b", 6, mends=(0,)),
+        make(FilesListed, "b", 7, first=2, paths=("orders/b",), last=True),
+        make(FileFinished, "b", 8, file_index=2, rows=1, jobs=1),
+    )
+
+    assert (view.status, view.files_total) == ("reading", 3)
+    assert [(file.path, file.mends) for file in view.files] == [
+        ("orders/a", None),
+        ("orders/a", 0),
+        ("orders/b", None),
+    ]
+
+
+def test_a_file_shows_its_columns_and_how_far_it_is_read() -> None:
+    schema = pa.schema([("id", pa.int64()), ("tags", pa.list_(pa.string()))]).serialize().to_pybytes()
+    first = make(BatchAdvanced, "b", 2, file_index=0, position=Position(70, 10), rows=12, jobs=1, columns=schema)
+    second = make(BatchAdvanced, "b", 3, file_index=0, position=Position(140, 20), rows=25, jobs=2)
+
+    [file] = batch(opened("a.csv"), first, second).files
+
+    assert file.columns == {"id": "int64", "tags": "list<item: string>"}
+    # The jobs reach five rows into the block that begins at byte 140, which is seven bytes a row.
+    assert file.read_bytes == 175
+
+
+def test_a_file_that_was_read_at_once_shows_the_columns_of_its_first_job() -> None:
+    view = batch(
+        opened("a.csv", "b.csv"),
+        queued("b_0-0", batch="b"),
+        make(FileFinished, "b", 2, file_index=0, rows=1, jobs=1),
+        make(FileFinished, "b", 3, file_index=1, rows=0, jobs=0),
+    )
+
+    assert [file.columns for file in view.files] == [{"id": "int64"}, {}]
+
+
+def test_a_schema_that_cannot_be_read_shows_no_columns() -> None:
+    advanced = make(BatchAdvanced, "b", 2, file_index=0, position=Position(), rows=1, jobs=1, columns=b"?")
+
+    [file] = batch(opened("a.csv"), advanced).files
+    assert (file.columns, file.read_bytes) == ({}, None)
+
+
+def test_rates_count_up_to_the_time_of_the_look() -> None:
+    found = views(
+        opened("a.csv"),
+        make(FileFound, "b", 2, file_index=0, size=1000, file_version="v"),
+        make(BatchAdvanced, "b", 3, file_index=0, position=Position(200, 80), rows=100, jobs=4),
+        *(queued(f"b_0-{number}", batch="b") for number in range(4)),
+        *(ended(JobSucceeded, f"b_0-{number}") for number in range(2)),
+    )
+
+    view = found.batch("b", after(10))
+    assert view
+    assert (view.rows_per_second, view.jobs_per_second) == (10, 0.2)
+    # A quarter is read: 16 jobs in all, of which 14 are left, five seconds each.
+    assert view.seconds_left == 70
+    without = found.batch("b")
+    assert without
+    assert (without.rows_per_second, without.jobs_per_second, without.seconds_left) == (None, None, None)
+
+
+def test_rates_of_what_is_over_stay() -> None:
+    found = views(*with_failures(at=after(4)), queued("b_0-0", batch="b"), ended(JobSucceeded, "b_0-0"))
+
+    for now in (None, after(100)):
+        view = found.batch("b", now)
+        assert view
+        assert (view.rows_per_second, view.jobs_per_second, view.seconds_left) == (2.5, 0.25, None)
+
+
+def test_nobody_can_tell_how_long_a_paused_batch_takes() -> None:
+    found = views(
+        opened("a.csv"), queued("b_0-0", batch="b"), ended(JobSucceeded, "b_0-0"), make(BatchPaused, "b", 2)
+    )
+
+    assert found.batch("b", after(1)).seconds_left is None  # type: ignore[union-attr] # it is there
+
+
+def some_batches() -> Views:
+    return views(
+        *(replace(opened("a.csv"), originator_id=f"b{number}") for number in range(4)),
+        make(FileFinished, "b1", 2, file_index=0, rows=7, jobs=1, bad=2),
+        make(BatchPaused, "b2", 2),
+        queued("b1_0-0", batch="b1"),
+    )
+
+
+def test_batches_are_listed_newest_first_page_by_page_without_files() -> None:
+    found = some_batches()
+
+    first = found.batches(limit=3, now=after(1))
+    rest = found.batches(limit=3, after=first.next)
+
+    assert [view.id for view in first.batches] == ["b3", "b2", "b1"]
+    assert ([view.id for view in rest.batches], rest.next) == (["b0"], None)
+    listed = first.batches[2]
+    assert (listed.files, listed.files_total, listed.rows, listed.bad_rows) == ([], 1, 7, 2)
+    assert (listed.jobs, listed.rows_per_second) == ({"queued": 1, "total": 1}, 7)
+
+
+def test_batches_are_filtered() -> None:
+    found = some_batches()
+
+    assert [view.id for view in found.batches(status="paused").batches] == ["b2"]
+    assert [view.id for view in found.batches(spec="add", limit=1).batches] == ["b3"]
+    assert found.batches(spec="load").batches == []
+
+
+def collecting(version: int) -> Any:
+    return make(ResultsRequested, "b", version, collection="c", format="ndjson", connection="lake", path="out")
+
+
+MANIFEST = Manifest(batch="b", spec="add", format="ndjson", jobs={"total": 0}, rows=0, size=0, sha256="")
+
+
+def test_a_collection_of_results_is_asked_for_and_ends() -> None:
+    history = [opened("a.csv"), collecting(2)]
+    asked = ResultsView(id="c", status="collecting", format="ndjson", connection="lake", path="out")
+
+    assert views(*history).results("b", "c") == asked
+    assert views(*history).results("b", "other") is None
+    collected = make(ResultsCollected, "b", 3, collection="c", manifest=MANIFEST)
+    assert views(*history, collected).results("b", "c") == replace(asked, status="collected", manifest=MANIFEST)
+    failed = make(ResultsFailed, "b", 3, collection="c", reason="no room")
+    assert views(*history, failed).results("b", "c") == replace(asked, status="failed", error="no room")
+
+
+def test_what_is_told_of_a_batch_after_its_end_counts_for_its_removal() -> None:
+    collected = make(ResultsCollected, "b", 8, collection="c", manifest=MANIFEST)
+    found = views(*with_failures(), collecting(7), collected)
+
+    [row] = found._connection.execute("SELECT status, last_sequence, events FROM batches").fetchall()
+    assert tuple(row) == ("completed_with_failures", 8, 8)
+    found = views(opened("a.csv"), collecting(2))
+    assert found._connection.execute("SELECT last_sequence FROM batches").fetchone()[0] is None
+
+
+def test_quarantined_rows_are_found_in_the_order_of_files_and_rows() -> None:
+    found = views(
+        opened("a.csv", "b.csv"),
+        make(RowsQuarantined, "b", 2, file_index=1, bad_before=0, faults=FAULTS),
+        make(RowsQuarantined, "b", 3, file_index=0, bad_before=0, faults=FAULTS),
+        make(RowsQuarantined, "b", 4, file_index=1, bad_before=2, faults=FAULTS[:1]),
+    )
+    first, second, third = BadRows("a.csv", 0, 0, 2, 3), BadRows("b.csv", 1, 0, 2, 2), BadRows("b.csv", 1, 2, 1, 4)
+
+    assert found.bad_rows("b") == [first, second, third]
+    assert found.bad_rows("b", limit=2) == [first, second]
+    assert found.bad_rows("b", after=(0, 0)) == [first, second, third]
+    assert found.bad_rows("b", after=(0, 1)) == [second, third]
+    assert found.bad_rows("b", after=(1, 1)) == [third]
+    assert found.bad_rows("b", after=(1, 2)) == []
+    assert found.bad_rows("b", file="a.csv") == [first]
+    with pytest.raises(NotFoundError, match=r"no file 'c\.csv'"):
+        found.bad_rows("b", file="c.csv")
+
+
 def test_a_spec_is_as_it_was_defined_last() -> None:
     first = Definition(description="Adds.")
     last = Definition("Adds two.", {"type": "object"}, "arrow", "sums", RetryPolicy(max_attempts=7), 30.0)
@@ -488,6 +771,8 @@ def command(job_id: str, verb: str, attempt: int) -> Any:
             return ReleaseJob(id=job_id, attempt=attempt)
         case "cancel":
             return CancelJob(id=job_id)
+        case "redrive":
+            return RedriveJob(id=job_id, redrive=attempt)
         case "start":
             return StartJob(**facts, started_at=NOW)
         case "progress":
@@ -498,7 +783,7 @@ def command(job_id: str, verb: str, attempt: int) -> Any:
             return FailJob(**facts, started_at=NOW, fault=FAULT, timed_out=verb == "time out")
 
 
-VERBS = ["schedule", "release", "cancel", "start", "progress", "succeed", "fail", "time out"]
+VERBS = ["schedule", "release", "cancel", "redrive", "start", "progress", "succeed", "fail", "time out"]
 COMMANDS = st.lists(
     st.builds(command, st.sampled_from(JOBS), st.sampled_from(["schedule", *VERBS]), st.sampled_from([1, 2])),
     max_size=60,
@@ -537,3 +822,5 @@ def test_views_agree_with_the_states_however_the_log_is_cut(commands: list[Any],
     counted = Counter(state.status for state in known.values() if state.details.batch)
     rows = connection.execute("SELECT status, count FROM batch_jobs WHERE count > 0").fetchall()
     assert {row["status"]: row["count"] for row in rows} == counted
+    ended = connection.execute("SELECT id FROM jobs WHERE last_sequence NOTNULL AND ended_at NOTNULL").fetchall()
+    assert {row["id"] for row in ended} == {id_ for id_, state in known.items() if state.status in ENDED_JOB}

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -16,10 +16,13 @@ from events.jetstream.log import cloud_event
 from events.jetstream.topology import STREAMS
 from events.job import CancelJob, JobCancelled, JobQueued, ReleaseJob, ScheduleJob
 from events.subjects import (
+    DRY_RUN,
+    chunk_subject,
     command_subject,
     dead_letter_subject,
     event_subject,
     result_subject,
+    results_file_subject,
     rows_subject,
     snapshot_subject,
     timer_subject,
@@ -49,6 +52,9 @@ SUBJECTS = [
     "rota.work.default.normal.add.j-1",
     rows_subject("b", 0, 1, "ab" * 32),
     result_subject("j-1"),
+    chunk_subject("b", head=True),
+    results_file_subject("b", "c", 0),
+    DRY_RUN,
     dead_letter_subject("refused", CancelJob(id="j-1")),
     dead_letter_subject("failed", None),
     snapshot_subject("job", "j-1"),
@@ -150,7 +156,8 @@ def test_the_document_for_machines_is_made_from_the_code_as_it_is() -> None:
 def test_the_document_for_machines_has_every_message() -> None:
     messages = yaml.safe_load(PATH.read_text())["components"]["messages"]
     requests = {f"{name}.{part}" for name in OPERATIONS for part in ("request", "answer")}
-    others = {"arrow", "deadLetter", "outcomes", "problem", "result"}
+    rows = {f"rows.{form}" for form in get_args(protocol.PayloadForm)}
+    others = {"deadLetter", "outcomes", "problem", "result"} | rows
     assert set(messages) == set(COMMANDS) | set(EVENTS) | requests | others
     types = {message["name"] for tag, message in messages.items() if tag in EVENTS}
     assert types == {"rota.{}.v{}".format(*split_tag(tag)) for tag in EVENTS}

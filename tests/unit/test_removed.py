@@ -8,12 +8,24 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from events.batch import BatchCompleted, BatchDetails, BatchFailed, BatchOpened, FileFound
+from events.batch import (
+    BatchCompleted,
+    BatchCompletedWithFailures,
+    BatchDetails,
+    BatchFailed,
+    BatchOpened,
+    BatchRedriven,
+    FileFault,
+    FileFound,
+    RowsQuarantined,
+)
+from events.batch_results import ResultsFailed, ResultsRequested
 from events.catalog import KINDS, AnyEvent, encode
 from events.jetstream.log import Recorded
 from events.jetstream.purge import ALL, Removed
-from events.job import JobAttemptFailed, JobCancelled, JobFailed, JobQueued, JobStarted, JobSucceeded
+from events.job import JobAttemptFailed, JobCancelled, JobFailed, JobQueued, JobRedriven, JobStarted, JobSucceeded
 from events.log import LOG_ID, LogTrimmed
 from projections.removed import oldest_job, to_purge
 from projections.tables import apply, create
@@ -44,9 +56,14 @@ def job(id_: str, batch: str | None, *steps: str) -> list[AnyEvent]:
         "large": lambda facts: JobSucceeded(**facts, **run, batch=batch, result=Result(payload=payload)),
         "failed": lambda facts: JobFailed(**facts, **run, batch=batch, fault=FAULT),
         "cancelled": lambda facts: JobCancelled(**facts, attempt=1, batch=batch),
+        "redriven": lambda facts: JobRedriven(**facts, redrive=1, batch=batch),
     }
     facts = [{"originator_id": id_, "originator_version": version, "at": NOW} for version in range(1, 9)]
     return [makers[step](fact) for step, fact in zip(steps, facts, strict=False)]
+
+
+LATER = ["collected", "quarantined", "redriven"]
+"""Batches of which something is told after their end, or before it."""
 
 
 def batch(id_: str, end: str | None) -> list[AnyEvent]:
@@ -55,11 +72,26 @@ def batch(id_: str, end: str | None) -> list[AnyEvent]:
         BatchOpened(**facts, originator_version=1, details=BATCH),
         FileFound(**facts, originator_version=2, file_index=0, size=1, file_version="1"),
     ]
+    failures = BatchCompletedWithFailures(**facts, originator_version=3, succeeded=0, failed=1, reason="one")
     match end:
         case "completed":
             return [*begun, BatchCompleted(**facts, originator_version=3, succeeded=0, failed=0)]
         case "failed":
             return [*begun, BatchFailed(**facts, originator_version=3, reason="no")]
+        case "redriven":
+            return [*begun, failures, BatchRedriven(**facts, originator_version=4, mends=(0,))]
+        case "collected":
+            asked = ResultsRequested(**facts, originator_version=4, collection="c", format="ods")
+            return [
+                *begun,
+                failures,
+                asked,
+                ResultsFailed(**facts, originator_version=5, collection="c", reason="no"),
+            ]
+        case "quarantined":
+            faults = (FileFault("no"),)
+            bad = RowsQuarantined(**facts, originator_version=3, file_index=0, bad_before=0, faults=faults)
+            return [*begun, bad, replace(failures, originator_version=4)]
     return begun
 
 
@@ -90,7 +122,7 @@ def rows(connection: sqlite3.Connection) -> dict[str, list[Any]]:
     """Return all that the tables show."""
     return {
         table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-        for table in ("jobs", "batches", "batch_files", "batch_jobs")
+        for table in ("jobs", "batches", "batch_files", "batch_jobs", "batch_bad_rows", "batch_results")
     }
 
 
@@ -120,7 +152,38 @@ def test_the_jobs_of_a_batch_go_only_together_with_it() -> None:
     assert shown(after(*batch("b", None), *ended, until=4), "jobs") == ["b-0"]
     tables = after(*batch("b", None), *ended, batch("b", "completed")[2], until=5)
     assert shown(tables, "jobs") == []
-    assert [len(found) for found in rows(tables).values()] == [0, 0, 0, 0]
+    assert [len(found) for found in rows(tables).values()] == [0] * 6
+
+
+def test_a_job_that_was_redriven_stays_until_it_has_ended_again() -> None:
+    redriven = job("j", None, "queued", "failed", "redriven", "queued", "succeeded")
+
+    assert shown(after(*redriven[:4], until=4), "jobs") == ["j"]
+    tables = after(*redriven, until=5)
+    assert shown(tables, "jobs") == []
+    assert to_purge(tables, 9) == [Removed(1, "job", ALL, 0, 5, 0)]
+    waits = after(*redriven[:1], *job("waits", None, "queued"), *redriven[1:], until=6)
+    assert to_purge(waits, 9)[0] == Removed(1, "job", "j", 1, 6, 5)
+
+
+def test_a_batch_goes_with_all_that_was_told_of_it_after_its_end() -> None:
+    collected = batch("b", "collected")
+
+    assert shown(after(*collected, until=4), "batches") == ["b"]
+    tables = after(*collected, until=5)
+    assert [len(found) for found in rows(tables).values()] == [0] * 6
+    assert to_purge(tables, 9)[0] == Removed(1, "batch", "b", 0, 5, 5)
+
+
+def test_the_bad_rows_of_a_batch_go_with_it() -> None:
+    quarantined = batch("b", "quarantined")
+
+    assert len(rows(after(*quarantined, until=3))["batch_bad_rows"]) == 1
+    assert [len(found) for found in rows(after(*quarantined, until=4)).values()] == [0] * 6
+
+
+def test_a_batch_that_was_redriven_stays() -> None:
+    assert shown(after(*batch("b", "redriven"), until=4), "batches") == ["b"]
 
 
 def test_a_failed_batch_stays_as_long_as_one_of_its_jobs_runs() -> None:
@@ -164,6 +227,8 @@ STEPS = st.sampled_from(
         ("queued", "started", "failed"),
         ("queued", "attempt_failed"),
         ("queued", "attempt_failed", "queued", "succeeded"),
+        ("queued", "failed", "redriven", "queued"),
+        ("queued", "failed", "redriven", "queued", "succeeded"),
     ]
 )
 
@@ -171,7 +236,7 @@ STEPS = st.sampled_from(
 @st.composite
 def logs(draw: st.DrawFn) -> list[Recorded]:
     """Return the histories of some batches and jobs, mixed; a batch begins before its jobs."""
-    ends = draw(st.lists(st.sampled_from([None, "completed", "failed"]), max_size=2))
+    ends = draw(st.lists(st.sampled_from([None, "completed", "failed", *LATER]), max_size=2))
     histories = [batch(f"b{number}", end) for number, end in enumerate(ends)]
     for number, steps in enumerate(draw(st.lists(STEPS, max_size=6))):
         of = draw(st.sampled_from([None, *range(len(ends))]))

@@ -13,7 +13,7 @@ def _write(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def _expected(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     body = _write(rows)
-    return [{"bytes": body, "path": "rows.file", "size": len(body), "media_type": None}]
+    return [{"bytes": body, "path": "rows.file", "size": len(body), "media_type": None, "version": None}]
 
 
 CASE = Case(

@@ -1,0 +1,45 @@
+"""How far the jobs of a file are scheduled by whoever read it before, where it has told the batch less."""
+
+import asyncio
+
+from events.ids import batch_job_id, group_of
+from events.jetstream.log import Log
+from events.jetstream.topology import COMMANDS
+from rota.jetstream import Connection, until_available
+
+LOOK_SECONDS = 0.05
+
+
+async def first_unscheduled(connection: Connection, batch: str, file_index: int, known: int) -> int:
+    """Return the index of the first job of a file that does not exist; the first `known` do.
+
+    The one who scheduled them must be gone. Jobs are scheduled in order, so that a few are looked at, not all.
+    """
+    log = Log(connection)
+    await until_available(lambda: _until_carried_out(connection, batch_job_id(batch, file_index, 0)))
+
+    async def exists(index: int) -> bool:
+        id_ = batch_job_id(batch, file_index, index)
+        return await until_available(lambda: log.last("job", id_)) is not None
+
+    low, step = known, 1
+    while await exists(low + step - 1):
+        low, step = low + step, step * 2
+    high = low + step - 1
+    while low < high:
+        middle = (low + high) // 2
+        if await exists(middle):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def _until_carried_out(connection: Connection, job: str) -> None:
+    """Wait until no command waits that schedules jobs of the group of this one."""
+    waiting = f"rota.command.*.job.{group_of(job)}.schedule"
+    while True:
+        info = await connection.call(f"STREAM.INFO.{COMMANDS}", {"subjects_filter": waiting})
+        if not info["state"].get("subjects"):
+            return
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,235 @@
+"""What the commands about batches do. Their docstrings are their help; examples follow the first line."""
+
+import argparse
+import asyncio
+from contextlib import aclosing, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any, get_args
+
+from msgspec import UNSET
+from msgspec.structs import asdict
+
+from rota import show, show_batch
+from rota.arguments import given, merged
+from rota.batch_protocol import BadRowsAgain, BatchRequest, BatchView, FailedJobs, ResultsFormat, Tolerance
+from rota.client import Client
+from rota.errors import InvalidRequestError
+from rota.options import Selection
+from rota.output import Line, complain, say, say_all
+from rota.protocol import ENDED_BATCH
+from rota.whole_file import whole_file
+
+PROGRESS_SECONDS = 0.5
+READING = ("format", "bad_rows")
+"""What says how data is read, besides the options of formats."""
+CUTTING = ("first", "limit", "max_jobs_in_flight", "max_bytes_in_flight")
+"""What says how rows become jobs, besides the limits of a job."""
+LIMITS = ("rows_per_job", "bytes_per_job")
+CHANGES = ("max_jobs_in_flight", "max_bytes_in_flight", "max_readers")
+
+
+async def batch(options: argparse.Namespace) -> int:
+    """Have files read and cut into jobs, and print the batch's id.
+
+    rota batch load_rows people.csv --connection lake --rows-per-job 1000 --watch
+    rota batch load_rows https://data.example.com/people.csv --params table=people --limit 100
+    rota batch load_rows orders/ 'old/**/*.json' --connection lake --recursive --exclude '*.tmp'
+    rota batch load_rows people.txt --connection lake --format csv --option delimiter=';' header=false
+    rota batch load_rows orders/ --connection lake --option csv='{"delimiter": ";"}' --bad-rows quarantine
+    rota batch load_rows orders/ --connection lake --bytes-per-job 1MiB --tolerate-failed-jobs 1% --watch
+    rota batch read_image images/ --connection lake --format raw --job-per-file
+    rota batch load_rows people.csv --connection lake --dry-run
+    """
+    if options.job_per_file:
+        if any(getattr(options, name) is not UNSET for name in LIMITS):
+            raise InvalidRequestError("--job-per-file goes with no limit of rows or bytes: give one or the other")
+        options.rows_per_job = options.bytes_per_job = None
+    request = request_of(
+        options, files=options.files, **_selection(options), **given(options, "connection", "max_readers")
+    )
+    async with Client(options.url) as client:
+        if options.dry_run:
+            view = await client.batches.dry_run(request)
+            say(options, view, "\n".join(show_batch.dry_run(view)))
+            return complain(view.error) if view.error else 0
+        id_ = await client.batches.open(request)
+        say(options, {"id": id_}, id_)
+        return await follow(options, client, id_) if options.watch else 0
+
+
+async def batches(options: argparse.Namespace) -> None:
+    """List batches, newest first.
+
+    rota batches --status failed
+    rota batches --spec load_rows --limit 10 --json
+    """
+    found: list[BatchView] = []
+    async with (
+        Client(options.url) as client,
+        aclosing(client.batches.list(**given(options, "status", "spec"))) as all_,
+    ):
+        while len(found) < options.limit and (one := await anext(all_, None)):
+            found.append(one)
+    say_all(options, found, show_batch.batch_table(found))
+
+
+async def pause(options: argparse.Namespace) -> None:
+    """Have a batch schedule no more jobs for now; those that are scheduled run.
+
+    rota pause 01k9abc --reason 'the table is full'
+    """
+    async with Client(options.url) as client:
+        await client.batches.pause(options.id, options.reason)
+    say(options, {"id": options.id}, f"{options.id} will be paused")
+
+
+async def resume(options: argparse.Namespace) -> None:
+    """Have a paused batch go on.
+
+    rota resume 01k9abc
+    """
+    async with Client(options.url) as client:
+        await client.batches.resume(options.id)
+    say(options, {"id": options.id}, f"{options.id} will go on")
+
+
+async def change(options: argparse.Namespace) -> None:
+    """Have a batch at work go on with other limits; what is left out stays.
+
+    rota change 01k9abc --max-jobs-in-flight 50
+    rota change 01k9abc --tolerate-failed-jobs 5% --tolerate-bad-rows 1000
+    """
+    changes = {**given(options, *CHANGES), **_tolerance(options)}
+    if not changes:
+        raise InvalidRequestError(f"Nothing is to change: see rota change --help, or rota get {options.id}")
+    async with Client(options.url) as client:
+        await client.batches.change(options.id, **changes)
+    say(options, {"id": options.id}, f"{options.id} will be changed")
+
+
+async def redrive(options: argparse.Namespace) -> int:
+    """Have a batch go on that has failed, or completed with failures: read on, and run what failed again.
+
+    rota redrive 01k9abc
+    rota redrive 01k9abc --bad-rows quarantine --watch
+    rota redrive 01k9abc --option delimiter=';' column_types='{"zip": "string"}'
+    rota redrive 01k9abc --error TimeoutError
+    rota redrive 01k9abc --file orders.csv --rows 5000-5999
+    rota redrive 01k9abc --quarantined orders.csv --watch
+    """
+    changes: dict[str, Any] = {**given(options, *READING), **_tolerance(options)}
+    if options.options:
+        changes["options"] = merged(options.options)
+    first, last = options.rows or (None, None)
+    jobs = FailedJobs(file=options.file, first_row=first, last_row=last, error=options.error)
+    if jobs != FailedJobs():
+        changes["jobs"] = jobs
+    if options.quarantined:
+        changes["rows"] = BadRowsAgain(file=None if options.quarantined is True else options.quarantined)
+    async with Client(options.url) as client:
+        await client.batches.redrive(options.id, **changes)
+        say(options, {"id": options.id}, f"{options.id} will go on")
+        return await follow(options, client, options.id) if options.watch else 0
+
+
+async def bad_rows(options: argparse.Namespace) -> None:
+    """Print the quarantined rows of a batch with the reasons, or write them to a file.
+
+    rota bad-rows 01k9abc
+    rota bad-rows 01k9abc --file orders.csv --output bad.ndjson
+    """
+    count = 0
+    with whole_file(options.output) if options.output else nullcontext() as file:
+        async with Client(options.url) as client:
+            async for row in client.batches.bad_rows(options.id, options.file):
+                count += 1
+                if file:
+                    file.write(f"{show.json_line(row)}\n".encode())
+                else:
+                    say(options, row, show_batch.bad_row(row))
+    if options.output:
+        summary = {"id": options.id, "rows": count, "file": str(options.output)}
+        say(options, summary, f"{count:,} bad rows are in {options.output}")
+
+
+async def row(options: argparse.Namespace) -> None:
+    """Show which job had a row, and what became of it.
+
+    rota row 01k9abc orders.csv 1234
+    """
+    async with Client(options.url) as client:
+        found = await client.batches.row(options.id, options.file, options.row)
+    say(options, found, show.record(asdict(found)))
+
+
+async def results(options: argparse.Namespace) -> None:
+    """Have the results of the jobs that have succeeded written to a file, in the order of files and rows.
+
+    rota results 01k9abc --output results.ndjson
+    rota results 01k9abc --output results.parquet --origin-columns
+    rota results 01k9abc --connection lake --path results/orders.ods
+    """
+    if bool(options.path) != bool(options.connection):
+        raise InvalidRequestError("--connection and --path go together, or else --output")
+    chosen = {
+        "format": options.format or _format_of(options.output or options.path),
+        "origin_columns": options.origin_columns,
+    }
+    async with Client(options.url) as client:
+        if options.output:
+            view = await client.batches.download_results(options.id, Path(options.output), **chosen)
+        else:
+            view = await client.batches.results(options.id, **chosen, **given(options, "connection", "path"))
+    say(options, view, show_batch.collected(view, options.output or f"{options.path} of {options.connection}"))
+
+
+def request_of(options: argparse.Namespace, **more: Any) -> BatchRequest:
+    """Return the request for the batch that a command line describes."""
+    return BatchRequest(
+        spec=options.spec,
+        params=merged(options.params),
+        options=merged(options.options),
+        **{name: value for name in LIMITS if (value := getattr(options, name)) is not UNSET},
+        **_tolerance(options),
+        **{**given(options, "queue", "key", "compression", *READING, *CUTTING), **more},
+    )
+
+
+async def follow(options: argparse.Namespace, client: Client, id_: str) -> int:
+    """Show how far a batch is until it has ended, and print its end; return 0 only if all of it succeeded."""
+    line = Line()
+    while True:
+        batch = await client.batches.get(id_)
+        text = show_batch.progress(batch, datetime.now(UTC))
+        line.show(text)
+        if batch.status in ENDED_BATCH:
+            break
+        await asyncio.sleep(PROGRESS_SECONDS)
+    line.clear()
+    say(options, batch, text)
+    return verdict(batch)
+
+
+def verdict(batch: BatchView) -> int:
+    """Return the exit status for a batch that has ended, and say what is missing."""
+    reason = show_batch.shortfall(batch)
+    return complain(reason) if reason else 0
+
+
+def _tolerance(options: argparse.Namespace) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for what in ("failed_jobs", "bad_rows"):
+        for value in getattr(options, f"tolerate_{what}"):
+            parts[what if isinstance(value, int) else f"{what}_share"] = value
+    return {"tolerance": Tolerance(**parts)} if parts else {}
+
+
+def _selection(options: argparse.Namespace) -> dict[str, Any]:
+    selection = Selection(**{name: getattr(options, name) for name in Selection.__struct_fields__})
+    return {} if selection == Selection() else {"selection": selection}
+
+
+def _format_of(path: str) -> str:
+    suffix = PurePath(path).suffix.removeprefix(".")
+    return suffix if suffix in get_args(ResultsFormat) else "ndjson"
