@@ -188,23 +188,24 @@ class Cutter:
 
     def _fitting(self, sizes: RowSizes, offset: int, wanted: int) -> int:
         """Return how many more rows the job may have; the size of each is looked at only if need be."""
-        most = self._most_bits
-        if most + sizes.most <= self._bits or most + sizes.most_of(offset, wanted) <= self._bits:
+        if self._most_bits + sizes.most <= self._bits:
             return wanted
-        self._most_bits = sum(part.bits() for part in self._waiting)
+        if self._waiting:
+            self._most_bits = sum(part.bits() for part in self._waiting)
         return max(sizes.fitting(offset, wanted, self._bits - self._most_bits), 0 if self._count else 1)
 
     def _is_large_row(self) -> bool:
         """Say whether what waits is one row that is a job alone."""
-        return self._count == 1 and self._bits < ENDLESS and self._waiting[0].exceeds(self._bits)
+        return self._count == 1 and self._waiting[0].exceeds(self._bits)
 
     def _weigh(self) -> None:
         """Note the size of the rows that wait for the next block; TooLargeError if no message holds them."""
         if not self._count:
             return
         part = self._waiting[-1]
-        self._nbytes += part.table.nbytes
-        self._most_bits += part.most_bits()
+        nbytes = part.table.nbytes
+        self._nbytes += nbytes
+        self._most_bits += part.most_bits(nbytes)
         if self._nbytes > MOST_BYTES:
             raise too_large(self._first, self._count, self._nbytes, None)
 
@@ -273,15 +274,15 @@ class _Part(Struct):
             self.exact = self.sizes.sum(self.offset, self.count) if self.sizes else 0
         return self.exact
 
-    def most_bits(self) -> int:
-        """Return what the size is at most."""
+    def most_bits(self, nbytes: int) -> int:
+        """Return what the size is at most, of rows that take so many bytes as Arrow holds them."""
         if self.exact is not None or self.sizes is None:
             return self.exact or 0
-        return self.sizes.most_of(self.offset, self.count)
+        return ENDLESS if self.sizes.most >= ENDLESS else nbytes * 8
 
     def exceeds(self, bits: int) -> bool:
         """Say whether the rows have more."""
-        return self.most_bits() > bits and self.bits() > bits
+        return self.sizes is not None and self.sizes.most > bits and self.bits() > bits
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

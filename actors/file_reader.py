@@ -8,7 +8,7 @@ again have the ids and the rows that they had, so none is doubled.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
 from functools import partial
 
 import msgspec
@@ -29,6 +29,7 @@ from actors.progress import Progress
 from actors.row_range import RowRange, row_range
 from actors.scheduled_jobs import first_unscheduled
 from actors.sources.errors import SourceError
+from actors.sources.file import SMALL_BYTES
 from actors.stream_file import StreamFile
 from events.batch import AdvanceFile, BatchDetails, CutJob, FileFault, FindFile
 from events.batch_state import FileState
@@ -44,6 +45,7 @@ BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
 TICK_SECONDS = 0.1
 """How often it is looked whether rows have waited long enough, while nothing comes."""
+SMALL_FILES_AT_ONCE = 4
 WITHOUT_OFFSETS = frozenset({"xml", "yaml"})
 """Formats that read a file from its start, wherever they go on."""
 
@@ -54,8 +56,14 @@ class OvertakenError(RotaError):
     """Another reader cuts the same file, so that this one must not go on."""
 
 
+def files_at_once(details: BatchDetails) -> int:
+    """Return how many files of a batch one reader may run at a time: most of the time of small ones is waiting."""
+    in_order = details.first or details.limit is not None or details.stream is not None
+    return 1 if in_order else min(SMALL_FILES_AT_ONCE, details.max_readers)
+
+
 class FileReader:
-    """Reads files of one batch, one after the other, as far as there is room for their jobs."""
+    """Reads files of one batch as far as there is room for their jobs: one at a time, beside it some small ones."""
 
     def __init__(
         self,
@@ -73,6 +81,8 @@ class FileReader:
         self._connection = connection
         self._payloads = Payloads(connection)
         self._flight = flight
+        self._large = asyncio.Lock()
+        """Held by the one file at a time that may take memory and processors."""
 
     async def run(self, index: int, file: FileState) -> bool:
         """Read a file to its end, or tell the batch why that cannot be; say whether it was read.
@@ -107,9 +117,11 @@ class FileReader:
         if progress.jobs or not range_.is_empty:
             file = await self._open(progress.file.path)
             try:
-                format_, compression = await self._find(progress, file)
-                await self._cut(progress, file, format_, compression, range_)
-                await asyncio.to_thread(file.check_unchanged)
+                is_small = file.size is not None and file.size <= SMALL_BYTES
+                async with nullcontext() if is_small else self._large:
+                    format_, compression = await self._find(progress, file)
+                    await self._cut(progress, file, format_, compression, range_)
+                    await asyncio.to_thread(file.check_unchanged)
             finally:
                 await asyncio.to_thread(file.close)
         if self._counts_all:
@@ -184,16 +196,21 @@ class FileReader:
                 progress.passed = min(range_.passed, cutter.reached)
 
     async def _cutter(self, progress: Progress, range_: RowRange) -> Cutter:
-        details, timed_from = self._details, 0
+        details, index = self._details, progress.index
+        known, timed_from = progress.file.cuts, 0
         if details.seconds_per_job is not None:
-            timed_from = await first_unscheduled(self._connection, self._batch, progress.index, progress.file.jobs)
+            # What the one before has told at last is in the log once a later command, which says nothing new, is
+            # carried out.
+            await self._log.ask(progress.advance())
+            known = (await self._log.known_state()).files[index].cuts
+            timed_from = await first_unscheduled(self._connection, self._batch, index, progress.jobs)
         return Cutter(
             JobLimits(details.rows_per_job, details.bytes_per_job, details.seconds_per_job),
             rows=progress.rows,
             jobs=progress.jobs,
             passed=range_.passed,
             end=range_.end,
-            known=dict(progress.file.cuts),
+            known=dict(known),
             timed_from=timed_from,
             form=details.form,
         )
@@ -254,6 +271,8 @@ class FileReader:
             sizes = [one.body.size for one in slices[: jobs.at_once]]
             together = await self._flight.room(sizes)
             some, slices = slices[:together], slices[together:]
+            # At once, since other files take of the same room.
+            self._flight.add(((progress.index, one.index), one.body.size) for one in some)
             for one in some:
                 jobs.check_size(one, self._payloads.max_bytes)
                 if one.early:
@@ -265,7 +284,6 @@ class FileReader:
                 if command.details.rows
             ]
             await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            self._flight.add(((progress.index, one.index), one.body.size) for one in some)
             await self._send(*commands)
             progress.schedule(some[-1])
 

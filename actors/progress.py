@@ -49,17 +49,21 @@ class Progress:
         while True:
             await asyncio.sleep(TELL_SECONDS)
             if self.jobs > self._told:
-                command = AdvanceFile(
-                    id=self._batch,
-                    file_index=self.index,
-                    position=self._position,
-                    rows=self.rows,
-                    jobs=self.jobs,
-                    columns=self._known_columns(),
-                    passed=self.passed,
-                )
+                command = self.advance()
                 await tell(command)
                 self._told = command.jobs
+
+    def advance(self) -> AdvanceFile:
+        """Return what to tell of how far the file is read."""
+        return AdvanceFile(
+            id=self._batch,
+            file_index=self.index,
+            position=self._position,
+            rows=self.rows,
+            jobs=self.jobs,
+            columns=self._known_columns(),
+            passed=self.passed,
+        )
 
     def finish(self) -> FinishFile:
         """Return what to tell at the end of the file."""

@@ -1,7 +1,8 @@
 """The batch reader: finds the files of one batch, has them read, and follows the jobs to their end.
 
-It reads one file at a time itself, and offers the others to readers in other processes, as far as the batch wishes
-and there is room. All of them tell the batch how far they are, so that whoever takes over goes on from the log.
+It reads one file at a time itself, and some small ones beside it, and offers the others to readers in other
+processes, as far as the batch wishes and there is room. All of them tell the batch how far they are, so that whoever
+takes over goes on from the log.
 It also does what people ask meanwhile: it pauses, goes on with other limits, has jobs run again, and cancels.
 """
 
@@ -14,13 +15,13 @@ from typing import Literal
 from actors.batch_log import BatchLog
 from actors.canceller import Canceller
 from actors.file_list import list_files
-from actors.file_reader import FileReader
+from actors.file_reader import FileReader, files_at_once
 from actors.flight import Flight, readers_of, share_of
 from actors.offers import Offers
 from actors.redriver import Redriver
 from actors.remains import Remains
 from actors.tally import Tally
-from events.batch_state import BatchState
+from events.batch_state import BatchState, FileState
 from events.sources import Connection as SourceConnection
 from rota.follow import Follower
 from rota.jetstream import Connection, Msg
@@ -185,6 +186,11 @@ class Reader:
             connection=self._connection,
             flight=self._flight,
         )
+        async with asyncio.TaskGroup() as group:
+            for _ in range(files_at_once(state.details)):
+                group.create_task(self._read_files(reader, files), name=f"read files of {self._batch}")
+
+    async def _read_files(self, reader: FileReader, files: list[FileState]) -> None:
         while (index := self._offers.take()) is not None:
             if not await reader.run(index, files[index]):
                 self._offers.withdraw()

@@ -24,7 +24,7 @@ from rota.pull import delivery
 CREDIT = 8
 """Pieces that have come and wait to be read, of a MiB at most."""
 LOOK_SECONDS = 30.0
-"""How long nothing comes until it is asked whether the stream is silent: a sender that was held back has so long."""
+"""How long nothing comes until it is asked whether the stream is silent: a sender that was held back has that."""
 MARK_BYTES = 256 * 1024
 """How far apart the places are up to which bytes can be removed."""
 CLOSE_SECONDS = 5.0
@@ -161,8 +161,8 @@ class StreamFile:
         if self._rules.on_silence == "fail":
             raise SourceError(
                 f"The stream has been silent for {seconds} s, since byte {last.end}, and is not sealed. If that "
-                "may be, open the batch with another `silent_after_seconds`, or with seal as `on_silence`. A sender "
-                "that was held back meanwhile sends rows in pieces that are larger than ROTA_STREAM_BYTES"
+                "may be, open the batch with another `silent_after_seconds`, or with seal as `on_silence`. A "
+                "sender that was held back meanwhile sends rows in pieces that are larger than ROTA_STREAM_BYTES"
             )
         log.info("batch %s: its stream is sealed, as it has been silent for %s s", self._batch, seconds)
         with suppress(OtherWriterError):  # more has come

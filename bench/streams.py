@@ -31,8 +31,8 @@ ROWS_PER_JOB = 1000
 PIECE_BYTES = 256 * 1024
 SLICE_ROWS = 50_000
 SLOW_SECONDS = 0.5
-SLOW_JOBS = 20
-"""At a time, so that workers take 40,000 rows a second."""
+SLOW_JOBS = 10
+"""At a time, so that workers take 20,000 rows a second."""
 LOOK_SECONDS = 0.5
 
 

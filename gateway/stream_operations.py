@@ -17,7 +17,7 @@ from gateway.callers import Asker
 from gateway.edge import Edge
 from gateway.lookup import find
 from rota.batch_protocol import AppendRequest, DataView
-from rota.errors import ConflictError, RotaError, TooLargeError, UnavailableError
+from rota.errors import ConflictError, InvalidRequestError, RotaError, TooLargeError, UnavailableError
 from rota.protocol import BatchStatus
 
 KEPT_FORMATS = frozenset({"xml", "yaml"})
@@ -150,8 +150,16 @@ class Writer:
         self._last = await self._followed(self._chunks.append(self._last, body))
         self._offset = self._last.end
 
-    async def finish(self, asker: Asker, *, complete: bool) -> DataView:
-        """Return how far the stream is durable, and seal it if its sender says that it is complete."""
+    async def finish(self, asker: Asker, *, complete: bool, length: int | None = None) -> DataView:
+        """Return how far the stream is durable, and seal it if its sender says that it is complete.
+
+        InvalidRequestError if it has another length then than it should have.
+        """
+        if complete and length not in (None, self._offset):
+            raise InvalidRequestError(
+                f"The stream should have {length} bytes, and ends at {self._offset}: the last body was cut, maybe "
+                "within its Content-Encoding. It is not sealed"
+            )
         if complete and self._offset < self._last.end:
             raise self._closed or ConflictError(
                 f"The stream goes on behind byte {self._offset}: {self._last.end} are durable. Another writer?"
@@ -232,11 +240,14 @@ class Writer:
             raise OtherWriterError("Another writer has taken the place of this one, which was held back")
 
     async def _followed(self, storing: Awaitable[Piece]) -> Piece:
-        """Return what was stored; who finds something else there may find that the batch has ended."""
+        """Return what was stored; what else is found there may be the mark of the end."""
         try:
             return await storing
-        except OtherWriterError:
+        except OtherWriterError as error:
+            self._last = await self._chunks.last()
             await self._check()
+            if self._closed:
+                raise self._closed from error
             raise
 
     async def _compare(self, body: bytes) -> None:

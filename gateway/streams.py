@@ -25,6 +25,8 @@ from rota.errors import InvalidRequestError, RotaError, UnavailableError
 
 OFFSET = "Upload-Offset"
 COMPLETE = "Upload-Complete"
+LENGTH = "Upload-Length"
+"""Of the whole stream: with it a body that was cut within its encoding, which HTTP does not show, seals nothing."""
 ENCODINGS = ("gzip", "deflate", "zstd", *(("br",) if HAS_BROTLI else ()))
 """What aiohttp decodes, in steps of a bounded size, before a handler sees the bytes."""
 FLUSH_SECONDS = 0.05
@@ -51,11 +53,12 @@ async def patch_data(request: web.Request) -> web.Response:
     edge, id_ = edge_of(request), request.match_info["id"]
     await find_stream(edge, id_)
     try:
-        offset, complete = _offset(request), _complete(request)
+        offset, complete = _number(request, OFFSET), _complete(request)
+        length = _number(request, LENGTH) if LENGTH in request.headers else None
         _check_encoding(request)
         async with writing(edge, id_, offset, waits=True) as writer:
             await _store(writer, edge, request)
-            view = await writer.finish(http_asker(request), complete=complete)
+            view = await writer.finish(http_asker(request), complete=complete, length=length)
     except RotaError as error:
         return await _refusal(request, error)
     return web.Response(status=204, headers=_headers(view))
@@ -142,11 +145,12 @@ def _reason(error: BaseException) -> str:
     return "it is not in its Content-Encoding" if "content-encoding" in str(cause).lower() else "it broke off"
 
 
-def _offset(request: web.Request) -> int:
-    text = request.headers.get(OFFSET, "")
+def _number(request: web.Request, name: str) -> int:
+    text = request.headers.get(name, "")
     if not re.fullmatch(r"[0-9]{1,15}", text):
         given = f"is {text[:40]!r}" if text else "is missing"
-        raise InvalidRequestError(f"The header {OFFSET} {given}; it takes the offset of the body's first byte")
+        what = "offset of the body's first byte" if name == OFFSET else "number of bytes of the whole stream"
+        raise InvalidRequestError(f"The header {name} {given}; it takes the {what}")
     return int(text)
 
 

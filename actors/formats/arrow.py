@@ -142,8 +142,9 @@ def _to_the_end(source: Bytes, file: Input, start: Position) -> Iterator[Message
             raise BadRowError(
                 FileFault(
                     f"{file.path}, byte {message.offset}: a dictionary stands behind the first {KEPT_BYTES} "
-                    "bytes, which alone are kept of a stream. Write all dictionaries before the rows and none again, write "
-                    "the columns without dictionaries, or compress the stream and open the batch with `compression`"
+                    "bytes, which alone are kept of a stream. Write all dictionaries before the rows and none "
+                    "again, write the columns without them, or compress the stream and open the batch with "
+                    "`compression`"
                 )
             )
         if message.kind == DICTIONARY or message.offset >= start.offset:

@@ -121,7 +121,8 @@ class Answer:
 @asynccontextmanager
 async def serving(write_side: WriteSide, home: Path, url: str) -> AsyncIterator[Gateway]:
     config = Config(home=home, nats_url=url, stream_bytes=STREAM_BYTES, kept_stream_bytes=STREAM_BYTES)
-    runner = web.AppRunner(application(config))
+    # A client that goes away while it is refused keeps the server from stopping for so long.
+    runner = web.AppRunner(application(config), lingering_time=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

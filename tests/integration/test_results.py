@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pyarrow.parquet as pq
 import pytest
@@ -32,7 +33,7 @@ from events.jetstream.topology import RESULTS, RESULTS_FILES
 from events.job import JobCancelled, JobFailed, JobQueued, JobRedriven, JobSucceeded, JobTimedOut
 from events.sources import Connection as SourceConnection
 from events.sources import S3Connection
-from events.subjects import result_subject
+from events.subjects import result_subject, results_file_subject
 from rota.protocol import JobFault, Payload, Result, Rows
 from scripts.stack import ROOT
 from scripts.store import BUCKET, KEY, SECRET, Store
@@ -593,6 +594,19 @@ async def test_a_file_that_was_removed_is_not_found(batch: Batch, rota: Rota) ->
     status, answer = await rota.get(f"/batches/{batch.id}/results/{collection}/file")
 
     assert (status, "was removed" in answer["detail"]) == (404, True)
+
+
+async def test_a_download_that_misses_a_piece_breaks_off(batch: Batch, rota: Rota) -> None:
+    await batch.open(1)
+    await batch.end(0, [f"{number:09}" for number in range(150_000)])
+    collection = await batch.ask()
+    await batch.collect(collection)
+    middle = results_file_subject(batch.id, collection, 1)
+    await batch.connection.call(f"STREAM.PURGE.{RESULTS_FILES}", {"filter": middle})
+
+    with pytest.raises(aiohttp.ClientError):
+        async with rota.http.get(f"/batches/{batch.id}/results/{collection}/file") as response:
+            await response.read()
 
 
 async def test_a_file_of_a_store_is_not_downloaded(batch: Batch, rota: Rota, store: Store) -> None:

@@ -285,6 +285,26 @@ async def test_two_writers_at_two_gateways_cannot_both_go_on_at_one_place(
     assert await body_of(gateway, id_) == b"first\nother\n"
 
 
+async def test_a_writer_hears_that_the_stream_was_sealed_meanwhile(gateway: Gateway) -> None:
+    id_ = await gateway.open()
+    chunks = ChunkLog(gateway.write_side.connection, id_)
+    more = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first\n"
+        await more.wait()
+        yield b"second\n"
+
+    sending = gateway.start(gateway.patch(id_, body(), 0))
+    await until(lambda: reached(gateway, id_, 6))
+    await chunks.seal(await chunks.last())
+    more.set()
+
+    refused = await sending
+    assert (refused.status, refused.offset, refused.complete) == (409, 6, "?1")
+    assert "is sealed at byte 6" in refused.detail
+
+
 async def test_the_same_bytes_by_two_writers_count_once(gateway: Gateway) -> None:
     id_ = await gateway.open()
     chunks = ChunkLog(gateway.write_side.connection, id_)
@@ -315,6 +335,20 @@ async def test_offsets_count_the_bytes_without_their_encoding(gateway: Gateway, 
 
     assert (first.offset, second.offset) == (half, len(body))
     assert await body_of(gateway, id_) == body
+
+
+async def test_a_body_that_is_cut_within_its_encoding_does_not_seal_a_stream_of_known_length(
+    gateway: Gateway,
+) -> None:
+    id_ = await gateway.open()
+    body = b"0123456789" * 10_000
+    whole = gzip.compress(body)
+    facts = {"Content_Encoding": "gzip", "Upload_Length": str(len(body))}
+
+    refused = await gateway.patch(id_, whole[:-20], 0, complete=True, **facts)
+    assert (refused.status, refused.complete) == (400, "?0")
+    assert "The stream should have 100000 bytes" in refused.detail
+    assert (await gateway.patch(id_, whole, 0, complete=True, **facts)).offset == len(body)
 
 
 async def test_an_unknown_encoding_is_refused_with_those_that_are_known(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.advice import explained
 from rota.batch_protocol import BatchRequest
-from rota.options import CsvOptions, RawOptions
+from rota.options import CsvOptions, Options
 from rota.protocol import ScheduleRequest
 
 
@@ -35,7 +35,7 @@ def test_an_unknown_name_is_told_with_the_nearest_or_all(name: str, near: str) -
 
 
 def test_where_there_is_no_name_that_is_said() -> None:
-    assert said({"header": True}, RawOptions) == ("Object contains unknown field `header`; there is none", "")
+    assert said({"header": True}, Options) == ("Object contains unknown field `header`; there is none", "")
 
 
 def test_what_is_deep_within_is_told_of_its_own_place() -> None:

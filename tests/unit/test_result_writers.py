@@ -238,7 +238,7 @@ def same(value: Any, read: Any, *, is_json: bool) -> bool:
                 and all(same(one, other, is_json=is_json) for one, other in zip(value, read, strict=True))
             )
         case bytes() if is_json:
-            return json.loads(msgspec.json.encode(value)) == read
+            return bool(json.loads(msgspec.json.encode(value)) == read)
         case bytes() | str() if isinstance(read, bytes | str):
             return (value if isinstance(value, bytes) else value.encode()) == (
                 read if isinstance(read, bytes) else read.encode()
