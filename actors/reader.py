@@ -1,7 +1,7 @@
 """The batch reader: finds the files of one batch, has them read, and follows the jobs to their end.
 
 It reads one file at a time itself, and some small ones beside it, and offers the others to readers in other
-processes, as far as the batch wishes and there is room. All of them tell the batch how far they are, so that whoever
+processes, as far as the batch wishes and there is room. All of them tell the batch how far they are, so that who
 takes over goes on from the log.
 It also does what people ask meanwhile: it pauses, goes on with other limits, has jobs run again, and cancels.
 """

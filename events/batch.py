@@ -183,8 +183,8 @@ class FailBatch(Command, frozen=True, kw_only=True, tag="batch.fail"):
 class RedriveBatch(Command, frozen=True, kw_only=True, tag="batch.redrive"):
     """Let a batch go on that has failed or completed with failures, maybe in another way.
 
-    Reading goes on where it stopped, the jobs that ended without success and fit `jobs` run again, and the
-    quarantined rows of `rows` are read again.
+    Reading goes on where it stopped, the jobs that ended without success and fit `jobs` run again (None: no jobs),
+    and the quarantined rows of `rows` are read again.
     """
 
     format: str | None = None
@@ -192,7 +192,7 @@ class RedriveBatch(Command, frozen=True, kw_only=True, tag="batch.redrive"):
     options: dict[str, Any] | None = None
     bad_rows: BadRows | None = None
     tolerance: Tolerance | None = None
-    jobs: FailedJobs = FailedJobs()
+    jobs: FailedJobs | None = FailedJobs()
     rows: BadRowsAgain | None = None
 
 
@@ -349,7 +349,7 @@ class BatchRedriven(Event, frozen=True, kw_only=True, tag="batch.redriven"):
     bad_rows: BadRows | None = None
     tolerance: Tolerance | None = None
     jobs: FailedJobs | None = None
-    """None in events of older versions of Rota: no jobs run again."""
+    """None: no jobs run again, as in events of older versions of Rota."""
     mends: tuple[int, ...] = ()
 
 

@@ -71,7 +71,7 @@ def decide(
         case PauseBatch() | ResumeBatch() | ChangeBatch() | CancelBatch() | FinishCancel():
             events = steer(state, command, facts)
         case RedriveBatch():
-            return _redrive(state, command, facts)
+            events = _redrive(state, command, facts)
         case _:
             events = [] if state.status in ENDED_BATCH else _told(state, command, facts)
     for event in events:
@@ -93,6 +93,11 @@ def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) ->
         raise EndedError(f"The batch {command.id} is {state.status}: {left}", batch=command.id)
     if state.status not in REDRIVABLE:
         return []
+    if state.status == "completed_with_failures" and not (state.failed or command.rows):
+        raise EndedError(
+            f"All jobs of the batch {command.id} succeeded; its quarantined rows are read again if `rows` says so",
+            batch=command.id,
+        )
     format_ = None if command.format == state.details.format else command.format
     options = None if command.options == state.details.options else command.options
     changed = format_ is not None or options is not None

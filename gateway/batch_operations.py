@@ -20,7 +20,7 @@ from gateway.operations import carry_out, group_for
 from gateway.options import check_options
 from gateway.problems import Faults
 from gateway.repeats import check_batch
-from rota.batch_protocol import BatchRequest, ChangeRequest, RedriveRequest
+from rota.batch_protocol import BatchRequest, ChangeRequest, FailedJobs, RedriveRequest
 from rota.errors import InvalidRequestError, RotaError
 
 
@@ -51,11 +51,12 @@ async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: As
             details.options if request.options is None else request.options,
             faults,
         )
-    for place, file in (("#/jobs/file", request.jobs.file), ("#/rows/file", request.rows and request.rows.file)):
+    jobs = request.jobs or (None if request.rows else FailedJobs())
+    for place, file in (("#/jobs/file", jobs and jobs.file), ("#/rows/file", request.rows and request.rows.file)):
         if file is not None and state and all(known.path != file for known in state.files):
             faults.add(place, f"The batch has no file {file!r}")
     faults.check()
-    return await carry_out(edge, RedriveBatch(id=id_, **_fields(request)), asker)
+    return await carry_out(edge, RedriveBatch(id=id_, **_fields(request) | {"jobs": jobs}), asker)
 
 
 async def pause_batch(edge: Edge, id_: str, reason: str, asker: Asker) -> CommandResponse:

@@ -10,7 +10,6 @@ from contextlib import suppress
 
 import msgspec
 from aiohttp import web
-from aiohttp.compression_utils import HAS_BROTLI
 from aiohttp.http_exceptions import HttpProcessingError
 
 from events.jetstream.chunks import PIECE_BYTES
@@ -27,7 +26,7 @@ OFFSET = "Upload-Offset"
 COMPLETE = "Upload-Complete"
 LENGTH = "Upload-Length"
 """Of the whole stream: with it a body that was cut within its encoding, which HTTP does not show, seals nothing."""
-ENCODINGS = ("gzip", "deflate", "zstd", *(("br",) if HAS_BROTLI else ()))
+ENCODINGS = ("gzip", "deflate", "zstd", "br")
 """What aiohttp decodes, in steps of a bounded size, before a handler sees the bytes."""
 FLUSH_SECONDS = 0.05
 """What came is stored, however little, when so long nothing follows."""

@@ -120,7 +120,8 @@ class RedriveRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     options: dict[str, Any] | None = None
     bad_rows: BadRows | None = None
     tolerance: Tolerance | None = None
-    jobs: FailedJobs = FailedJobs()
+    jobs: FailedJobs | None = None
+    """Left out, all of these jobs run again; or none, where `rows` are given."""
     rows: BadRowsAgain | None = None
     """Read the quarantined rows again, after the file or the options were mended."""
 

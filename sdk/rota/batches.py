@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import msgspec
-from msgspec.structs import replace
 
 from rota import results
 from rota.appender import Appender
@@ -205,13 +204,14 @@ class Batches:
 
         Reading goes on where it stopped, and the jobs that ended without success run again: all, or those that
         `jobs` describes. With `rows` the quarantined rows are read again, after their file or the options were
-        mended. What succeeded is not run again. In another format, or with other options, a file is read from its
-        start, past as many rows as are in jobs. ConflictError if the batch is completed or cancelled, or if the
-        format or the options are others and rows of a file may have been left out as bad.
+        mended; then only those jobs run again that `jobs` describes. What succeeded is not run again. In another
+        format, or with other options, a file is read from its start, past as many rows as are in jobs.
+        ConflictError if the batch is completed or cancelled, or if the format or the options are others and rows of
+        a file may have been left out as bad.
         """
-        request = RedriveRequest(format=format, options=options, bad_rows=bad_rows, tolerance=tolerance, rows=rows)
-        if jobs:
-            request = replace(request, jobs=jobs)
+        request = RedriveRequest(
+            format=format, options=options, bad_rows=bad_rows, tolerance=tolerance, jobs=jobs, rows=rows
+        )
         await self._gateway.post(f"{_batch(id_)}/redrive", request)
 
     async def row(self, id_: str, file: str, row: int) -> RowView:

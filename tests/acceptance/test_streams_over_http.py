@@ -4,13 +4,16 @@ import asyncio
 import gzip
 import io
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import brotli
 import msgspec
 import nats
 import pyarrow as pa
 import pytest
+from backports import zstd
 from fastavro import writer as write_avro
 
 import rota
@@ -64,6 +67,12 @@ WRITERS = {
     "ndjson": as_ndjson,
     "xml": as_xml,
     "yaml": as_yaml,
+}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "br": brotli.compress,
+    "deflate": zlib.compress,
+    "gzip": gzip.compress,
+    "zstd": zstd.compress,
 }
 XML_OPTIONS = {"column_types": {"id": "int64", "cents": "int64"}}
 
@@ -183,13 +192,11 @@ async def test_one_writer_at_a_time(http: Http) -> None:
     assert await first == 20
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip", "zstd"])
 async def test_each_request_may_be_compressed(http: Http, client: rota.Client, coding: str) -> None:
-    import zlib  # noqa: PLC0415
-
     table = orders(400)
     body = as_csv(table)
-    pack = gzip.compress if coding == "gzip" else zlib.compress
+    pack = PACKERS[coding]
     id_ = await http.open_batch(spec="tally", stream={}, format="csv", rows_per_job=100)
     offset = await http.send(id_, pack(body[:7_000]), Content_Encoding=coding)
     assert offset == 7_000

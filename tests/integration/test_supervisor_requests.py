@@ -14,8 +14,8 @@ from actors.supervisor import Supervisor
 from actors.system import ActorDiedError, System
 from events.batch_results import CollectResults, ResultsFailed
 from events.config import Config
-from events.subjects import DRY_RUN
 from events.jetstream.topology import EVENTS, READERS
+from events.subjects import DRY_RUN
 from rota.batch_protocol import DryRunView
 from rota.errors import UnavailableError
 from tests.integration.leading import opened, rows
