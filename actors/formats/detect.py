@@ -13,18 +13,9 @@ from actors.formats.limits import Limits
 from events.batch import FileFault
 from events.formats import formats
 from rota.errors import TooLargeError
+from rota.file_names import COMPRESSIONS
 from rota.options import Compression
 
-SUFFIXES: dict[str, Compression] = {
-    "bz2": "bzip2",
-    "bzip2": "bzip2",
-    "gz": "gzip",
-    "gzip": "gzip",
-    "lz4": "lz4",
-    "xz": "xz",
-    "zst": "zstd",
-    "zstd": "zstd",
-}
 MEDIA_TYPES: dict[str, Compression] = {
     "application/bzip2": "bzip2",
     "application/gzip": "gzip",
@@ -60,7 +51,7 @@ def detect(
     """
     media = (media_type or "").partition(";")[0].strip().lower()
     suffixes = _suffixes(path)
-    named = SUFFIXES.get(suffixes[-1]) if suffixes else None
+    named = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if named:
         suffixes.pop()
     found = format or _by_suffix(suffixes) or _by_media_type(media)
@@ -84,7 +75,7 @@ def _suffixes(path: str) -> list[str]:
 def _known(path: str) -> list[str]:
     """Return the parts after dots if they say something."""
     parts = basename(path).lower().split(".")[1:]
-    return parts if parts and (parts[-1] in SUFFIXES or _by_suffix(parts)) else []
+    return parts if parts and (parts[-1] in COMPRESSIONS or _by_suffix(parts)) else []
 
 
 def _by_suffix(suffixes: list[str]) -> str | None:

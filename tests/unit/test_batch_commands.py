@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.formats.detect import SUFFIXES
 from events.formats import FORMATS
 from rota import file_names, show_batch
 from rota.arguments import rows, size, tolerated
@@ -423,7 +422,6 @@ async def test_a_word_that_means_nothing_is_a_usage_error(rota: Rota, gateway: P
 def test_names_of_files_mean_for_streams_what_they_mean_for_files() -> None:
     streamed_ = {suffix: name for name, one in FORMATS.items() if one.streamed for suffix in one.suffixes}
     assert streamed_ == file_names.FORMATS
-    assert SUFFIXES == file_names.COMPRESSIONS
     assert file_names.named("a.b/rows.NDJSON.gz") == ("ndjson", "gzip")
     assert file_names.named("a.csv/rows") == (None, None)
     assert file_names.named("-") == (None, None)
