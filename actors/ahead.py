@@ -1,9 +1,10 @@
-"""A blocking iterator, run ahead in a thread."""
+"""A blocking iterator, run in a thread for a taker that does not block."""
 
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -52,3 +53,33 @@ async def ahead(
             with suppress(asyncio.QueueEmpty):
                 items.get_nowait()
             await asyncio.wait([thread], timeout=0.05)
+
+
+async def by_turns(make: Callable[[], Iterator[T]], count: int) -> AsyncGenerator[T, None]:
+    """Run a blocking iterator in a thread, up to `count` items at a time, each time that those before are taken.
+
+    That is faster than `ahead` where there are few items. What the iterator raises is raised after the items that
+    came before. Who leaves early waits until it has come so far.
+    """
+    items = make()
+
+    def run() -> tuple[list[T], BaseException | None]:
+        some: list[T] = []
+        try:
+            some.extend(islice(items, count))
+        except BaseException as error:  # noqa: BLE001 - as above
+            return some, error
+        return some, None
+
+    while True:
+        turn = asyncio.ensure_future(asyncio.to_thread(run))
+        try:
+            some, error = await asyncio.shield(turn)
+        finally:
+            await asyncio.wait([turn])
+        for item in some:
+            yield item
+        if error is not None:
+            raise error
+        if len(some) < count:
+            return

@@ -24,7 +24,7 @@ def quarantine(batch: str, file_index: int, bad_before: int, bad: Sequence[FileF
 
 
 def clipped(fault: FileFault) -> FileFault:
-    """Return a fault that is not too long for an event, whatever stands in the file."""
+    """Return a fault that an event can hold, whatever stands in the file: not too long, and in UTF-8."""
     return replace(
         fault,
         message=_clip(fault.message, MAX_MESSAGE_CHARACTERS),
@@ -34,4 +34,6 @@ def clipped(fault: FileFault) -> FileFault:
 
 
 def _clip(text: str, size: int) -> str:
+    # A text of MessagePack, or a file's name, may have what no encoding has.
+    text = text[: size + 1].encode(errors="backslashreplace").decode()
     return text if len(text) <= size else f"{text[: size - 1]}…"

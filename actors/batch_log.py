@@ -1,7 +1,7 @@
 """A batch as its readers and their supervisor see it: its state in the log, and what they tell it."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from events.batch_state import BatchState
 from events.catalog import AnyCommand, AnyEvent
@@ -10,7 +10,7 @@ from events.jetstream.bus import Bus
 from events.jetstream.log import Log
 from events.jetstream.repository import load_state
 from events.jetstream.snapshots import Snapshots
-from events.subjects import aggregate_filter, ended_jobs_filter, opened_subject
+from events.subjects import ended_jobs_filter, event_on, opened_subject
 from rota.errors import RotaError
 from rota.follow import Follower
 from rota.jetstream import Connection, Msg, until_available
@@ -51,9 +51,13 @@ class BatchLog:
         subject = f"rota.event.batch.{self.batch}.redriven"
         return await until_available(lambda: self._log.sequence_on(subject))
 
-    def follow(self, after: int) -> Follower:
-        """Follow the batch's own events and the ends of its jobs, without their bodies."""
-        subjects = [ended_jobs_filter(self.batch), aggregate_filter("batch", self.batch)]
+    def follow(self, after: int, names: Iterable[str]) -> Follower:
+        """Follow the batch's own events with these names, and the ends of its jobs, without their bodies.
+
+        Of all its events there are two a file, which each of its readers would get.
+        """
+        own = [event_on("batch", self.batch, name) for name in sorted(names)]
+        subjects = [ended_jobs_filter(self.batch), *own]
         return self._log.follow(subjects, after=after, headers_only=True)
 
     def follow_jobs(self, after: int, names: Sequence[str] = ("*",), *, headers_only: bool = True) -> Follower:

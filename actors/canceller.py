@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 from actors.batch_log import BatchLog, caught_up
 from actors.flight import Place
-from actors.scheduled_jobs import first_unscheduled
+from actors.scheduled_jobs import first_unscheduled, until_carried_out
+from events.batch import AdvanceFile
 from events.batch_control import FinishCancel
 from events.batch_state import BatchState
 from events.ids import batch_job_id
-from events.job import CancelJob
+from events.jetstream.beginnings import beginnings
+from events.job import CancelJob, JobQueued, JobScheduled
 from rota.follow import Follower
-from rota.jetstream import Connection, Msg
+from rota.jetstream import Connection, Msg, until_available
 
 JOBS_A_MESSAGE = 300
 """So that other jobs of the shard do not wait long."""
@@ -34,6 +36,7 @@ class Canceller:
         self._connection = connection
         self._batch = batch
         self._reason = state.reason
+        self._files = state.files
         self._unfinished = [index for index, file in enumerate(state.files) if not file.finished]
         self._ends = [bytearray(file.jobs) for file in state.files]
         """Of each job by its index: whether it has ended, and how."""
@@ -43,10 +46,13 @@ class Canceller:
     async def run(self) -> None:
         """Return when no job is left and the batch was told so."""
         async with self._batch.follow_jobs(await self._batch.opened_at()) as follower:
+            await self._let_redrives_come()
             while True:
                 for start in range(0, len(self._unfinished), FILES_AT_ONCE):
                     some = self._unfinished[start : start + FILES_AT_ONCE]
                     await asyncio.gather(*(self._find_jobs(index) for index in some))
+                # What was redriven since the consumer was made counts, too.
+                await until_available(follower.look)
                 async for message in caught_up(follower):
                     self._note(message)
                 left = list(self._left())
@@ -54,11 +60,46 @@ class Canceller:
                     break
                 await self._cancel(left)
                 await self._until_ended(follower, set(left))
+        await self._tell_found()
         succeeded = sum(ends.count(SUCCEEDED) for ends in self._ends)
         jobs = sum(map(len, self._ends))
         await self._batch.ask(
             FinishCancel(id=self._batch.batch, jobs=jobs, succeeded=succeeded, failed=jobs - succeeded)
         )
+
+    async def _let_redrives_come(self) -> None:
+        """Wait for what a redrive has told jobs that is not carried out: they would be queued after all had ended."""
+        files = [index for index, file in enumerate(self._files) if file.jobs]
+        for start in range(0, len(files), FILES_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    until_carried_out(self._connection, self._batch.batch, index, "redrive")
+                    for index in files[start : start + FILES_AT_ONCE]
+                )
+            )
+
+    async def _tell_found(self) -> None:
+        """Tell the batch of the jobs that it does not know of, so that it counts their rows."""
+        for index, ends in enumerate(self._ends):
+            file, jobs = self._files[index], len(ends)
+            if jobs == file.jobs:
+                continue
+            last = batch_job_id(self._batch.batch, index, jobs - 1)
+            [event] = await until_available(lambda last=last: beginnings(self._connection, "job", [last]))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            rows = event.details.rows if isinstance(event, JobQueued | JobScheduled) else None
+            if rows:
+                reached = rows.first_row + rows.count
+                # Nobody reads on: the position may stay behind.
+                advance = AdvanceFile(
+                    id=self._batch.batch,
+                    file_index=index,
+                    position=file.position,
+                    rows=reached - file.passed,
+                    jobs=jobs,
+                    columns=file.columns,
+                    passed=file.passed,
+                )
+                await self._batch.ask(advance)
 
     async def _find_jobs(self, file_index: int) -> None:
         """Find the jobs of a file that its reader did not come to tell of: they follow those that it told."""

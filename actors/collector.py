@@ -14,6 +14,7 @@ from actors.results.errors import ResultsError
 from actors.results.registry import Row, Writer, writer
 from actors.results.rows import decoded, rows_of, with_origin
 from actors.results.tally import Tally
+from actors.scheduled_jobs import first_unscheduled
 from events.batch_results import FailResults, FinishResults, ResultsRequested
 from events.batch_state import BatchState
 from events.ids import batch_job_id
@@ -105,7 +106,7 @@ class Collector:
 
     async def _successes(self, state: BatchState) -> AsyncGenerator[list[Success], None]:
         """Yield the jobs that succeeded, a page at a time; the next page is fetched while one is written."""
-        pages = ends(self._connection, self._log.batch, _jobs(self._log.batch, state))
+        pages = ends(self._connection, self._log.batch, _jobs(self._log.batch, await self._counts(state)))
         try:
             coming = asyncio.ensure_future(anext(pages, None))
             while page := await coming:
@@ -117,6 +118,15 @@ class Collector:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
             await pages.aclose()
+
+    async def _counts(self, state: BatchState) -> list[int]:
+        """Return how many jobs each file has: readers that were stopped may have scheduled more than they told of."""
+        counts = [file.jobs for file in state.files]
+        if state.status == "failed":
+            for index, file in enumerate(state.files):
+                if file.found and not file.finished:
+                    counts[index] = await first_unscheduled(self._connection, self._log.batch, index, file.jobs)
+        return counts
 
     async def _write(self, to: Writer, group: Sequence[Success]) -> None:
         bodies = await asyncio.gather(*(self._body(job, end) for job, end in group))
@@ -167,10 +177,10 @@ def _groups(page: Sequence[Success]) -> Iterator[list[Success]]:
         yield group
 
 
-def _jobs(batch: str, state: BatchState) -> Iterator[str]:
-    """Yield the ids of all jobs that the batch knows of, in their order."""
-    for file_index, file in enumerate(state.files):
-        for index in range(file.jobs):
+def _jobs(batch: str, counts: Sequence[int]) -> Iterator[str]:
+    """Yield the ids of all jobs in their order, so many of each file."""
+    for file_index, count in enumerate(counts):
+        for index in range(count):
             yield batch_job_id(batch, file_index, index)
 
 

@@ -7,31 +7,33 @@ again have the ids and the rows that they had, so none is doubled.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, nullcontext
 from functools import partial
 
 import msgspec
 
-from actors.ahead import ahead
+from actors.ahead import ahead, by_turns
 from actors.bad_rows import clipped, quarantine
 from actors.batch_jobs import BatchJobs
 from actors.batch_log import BatchLog
 from actors.cutter import Cut, Cutter, JobLimits, MissingRowsError, Slice
 from actors.flight import Flight
-from actors.formats.block import BadRowError
+from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.registry import read
 from actors.opening import OpenedFile, configured, kinds, open_file, open_stream
+from actors.outbox import Outbox
 from actors.picker import pick, quarantined_numbers
 from actors.prefetch import prefetched
 from actors.progress import Progress
 from actors.row_range import RowRange, row_range
 from actors.scheduled_jobs import first_unscheduled
 from actors.sources.errors import SourceError
-from actors.sources.file import SMALL_BYTES
+from actors.sources.file import is_small
 from actors.stream_file import StreamFile
-from events.batch import AdvanceFile, BatchDetails, CutJob, FileFault, FindFile
+from events.batch import AdvanceFile, BatchDetails, CutJob, FileFault, FindFile, FinishFile
 from events.batch_state import FileState
 from events.catalog import AnyCommand
 from events.formats import formats
@@ -43,9 +45,19 @@ from rota.options import Compression, Options
 
 BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
+CUTS_A_TURN = 2
+"""Of a small file, which has one as a rule: then its end is seen in the same turn."""
 TICK_SECONDS = 0.1
 """How often it is looked whether rows have waited long enough, while nothing comes."""
-SMALL_FILES_AT_ONCE = 4
+SOURCES_SECONDS = 1.0
+"""How long connections are taken for what they were: to read them takes longer than a small file."""
+FILES_AT_ONCE = 4
+SMALL_FILES_AT_ONCE = 32
+"""If those before were small, too."""
+MANY_FILES = 16
+"""At work at a time: what they tell is gathered. Fewer are not held up."""
+TOLD_TOGETHER = 500
+"""Files of which a message tells that they are found or finished."""
 WITHOUT_OFFSETS = frozenset({"xml", "yaml"})
 """Formats that read a file from its start, wherever they go on."""
 
@@ -54,12 +66,6 @@ log = logging.getLogger("rota.reader")
 
 class OvertakenError(RotaError):
     """Another reader cuts the same file, so that this one must not go on."""
-
-
-def files_at_once(details: BatchDetails) -> int:
-    """Return how many files of a batch one reader may run at a time: most of the time of small ones is waiting."""
-    in_order = details.first or details.limit is not None or details.stream is not None
-    return 1 if in_order else min(SMALL_FILES_AT_ONCE, details.max_readers)
 
 
 class FileReader:
@@ -78,11 +84,47 @@ class FileReader:
         self._batch = log.batch
         self._details = details
         self._sources = sources
+        self._sources_read: dict[str, SourceConnection] = {}
+        self._sources_read_at = -SOURCES_SECONDS
         self._connection = connection
         self._payloads = Payloads(connection)
         self._flight = flight
+        self._running = 0
+        """How many files are at work."""
+        one_by_one = self._counts_all or details.stream is not None
+        self._first_at_once = self._at_once = 1 if one_by_one else min(FILES_AT_ONCE, details.max_readers)
+        """How many files may be at work: most of the time of small ones is waiting."""
+        self._told, self._scheduled = Outbox(log), Outbox(log)
         self._large = asyncio.Lock()
         """Held by the one file at a time that may take memory and processors."""
+
+    async def run_each(self, take: Callable[[], int | None], files: Sequence[FileState]) -> bool:
+        """Read one file after the other, as `take` gives their numbers, until it gives None or one cannot be read.
+
+        Small ones are read beside each other. Say whether all were read.
+        """
+        failed = False
+
+        async def run_one(index: int) -> None:
+            nonlocal failed
+            if not await self.run(index, files[index]):
+                failed = True
+            self._running -= 1
+            take_more()
+
+        def take_more() -> None:
+            while not failed and self._running < self._at_once and (index := take()) is not None:
+                self._running += 1
+                group.create_task(run_one(index), name=f"read {self._batch} {index}")
+
+        async with asyncio.TaskGroup() as group:
+            take_more()
+        return not failed
+
+    def _note_size(self, *, small: bool) -> None:
+        """Take more files at a time as long as they are small: what waits for a large one is left to others."""
+        most = 1 if self._first_at_once == 1 else SMALL_FILES_AT_ONCE
+        self._at_once = min(most, self._at_once + 1) if small else self._first_at_once
 
     async def run(self, index: int, file: FileState) -> bool:
         """Read a file to its end, or tell the batch why that cannot be; say whether it was read.
@@ -117,17 +159,16 @@ class FileReader:
         if progress.jobs or not range_.is_empty:
             file = await self._open(progress.file.path)
             try:
-                is_small = file.size is not None and file.size <= SMALL_BYTES
-                async with nullcontext() if is_small else self._large:
+                self._note_size(small=is_small(file.size))
+                async with nullcontext() if is_small(file.size) else self._large:
                     format_, compression = await self._find(progress, file)
                     await self._cut(progress, file, format_, compression, range_)
-                    await asyncio.to_thread(file.check_unchanged)
             finally:
                 await asyncio.to_thread(file.close)
         if self._counts_all:
             await self._log.ask(progress.finish())
         else:
-            await self._send(progress.finish())
+            await self._tell(progress.finish())
 
     @property
     def _counts_all(self) -> bool:
@@ -143,7 +184,13 @@ class FileReader:
         details = self._details
         if details.stream:
             return await open_stream(self._connection, self._batch, details.stream)
-        return await open_file(configured(self._sources(), details.connection), path)
+        return await open_file(configured(self._known_sources(), details.connection), path)
+
+    def _known_sources(self) -> dict[str, SourceConnection]:
+        """Return the connections as they were read a moment ago: they may change while a batch is read."""
+        if time.monotonic() - self._sources_read_at > SOURCES_SECONDS:
+            self._sources_read, self._sources_read_at = self._sources(), time.monotonic()
+        return self._sources_read
 
     async def _find(self, progress: Progress, file: OpenedFile) -> tuple[str, Compression]:
         """Find out the format of a file, and tell it; SourceError if it is not the file that was read before."""
@@ -153,16 +200,15 @@ class FileReader:
                 raise SourceError(f"{known.path} was changed since its reading began")
             return known.format, known.compression
         format_, compression = await asyncio.to_thread(kinds, file, self._details)
-        await self._send(
-            FindFile(
-                id=self._batch,
-                file_index=progress.index,
-                size=file.size,
-                file_version=file.version,
-                format=format_,
-                compression=compression,
-            )
+        found = FindFile(
+            id=self._batch,
+            file_index=progress.index,
+            size=file.size,
+            file_version=file.version,
+            format=format_,
+            compression=compression,
         )
+        await self._tell(found)
         if (file.version, format_, compression) != (known.version, known.format, known.compression):
             self._check_countable(known)
             progress.begin_again()
@@ -183,7 +229,7 @@ class FileReader:
         progress.passed = range_.passed
         cutter = await self._cutter(progress, range_)
         given = Input(file, compression, pieces_as_they_come=bool(details.stream))
-        cuts = await self._cuts(progress, given, format_, cutter)
+        cuts = await self._cuts(progress, given, format_, cutter, file.check_unchanged)
         jobs = BatchJobs(self._batch, details, progress.index, progress.file, version=file.version, size=file.size)
         releases = compression == "none" and format_ not in WITHOUT_OFFSETS
         try:
@@ -216,28 +262,29 @@ class FileReader:
         )
 
     async def _cuts(
-        self, progress: Progress, file: Input, format_: str, cutter: Cutter
+        self, progress: Progress, file: Input, format_: str, cutter: Cutter, check: Callable[[], None]
     ) -> Callable[[], Iterator[Cut]]:
-        """Return what reads the file, and blocks."""
+        """Return what reads the file, calls `check` at its end, and blocks."""
         details, options = self._details, self._options(format_)
         start, known, mends = progress.start, progress.schema, progress.file.mends
         numbers = None if mends is None else quarantined_numbers(await self._log.events(), mends)
         ticks = None if details.seconds_per_job is None else TICK_SECONDS
         bad_rows = details.bad_rows if numbers is None else "skip"
 
-        def cuts() -> Iterator[Cut]:
+        def parsed() -> Iterator[Block | None]:
+            return read(format_, file, options, start, known, bad_rows=bad_rows)
+
+        def parsed_ahead() -> Generator[Block | None, None, None]:
             # Parsing, and writing with digests, leave Python alone most of the time: each has a thread.
-            blocks = prefetched(
-                lambda: read(format_, file, options, start, known, bad_rows=bad_rows),
-                BLOCKS_AHEAD,
-                f"parse {file.path}",
-                tick_seconds=ticks,
-            )
-            with closing(blocks):
+            return prefetched(parsed, BLOCKS_AHEAD, f"parse {file.path}", tick_seconds=ticks)
+
+        def cuts() -> Iterator[Cut]:
+            with nullcontext(parsed()) if is_small(file.size) else closing(parsed_ahead()) as blocks:
                 if numbers is None:
                     yield from cutter.cut(blocks)
                 else:
                     yield from cutter.cut(pick(blocks, numbers, file.path, bad_rows=details.bad_rows))
+            check()
 
         return cuts
 
@@ -252,7 +299,8 @@ class FileReader:
         self, progress: Progress, jobs: BatchJobs, cuts: Callable[[], Iterator[Cut]], file: OpenedFile
     ) -> None:
         # Who is not to read on may be waiting for bytes.
-        async with aclosing(ahead(cuts, CUTS_AHEAD, file.close)) as some:
+        found = by_turns(cuts, CUTS_A_TURN) if is_small(file.size) else ahead(cuts, CUTS_AHEAD, file.close)
+        async with aclosing(found) as some:
             async for one in some:
                 await self._quarantine(progress, one)
                 progress.schema = one.schema
@@ -284,7 +332,7 @@ class FileReader:
                 if command.details.rows
             ]
             await until_available(lambda bodies=bodies: self._payloads.put(bodies))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            await self._send(*commands)
+            await self._scheduled.send(commands, len(commands) / jobs.at_once, gather=self._gathers(len(commands)))
             progress.schedule(some[-1])
 
     async def _tell_cut(self, index: int, one: Slice) -> None:
@@ -304,6 +352,14 @@ class FileReader:
         # A batch that has ended meanwhile has not heard of it, and its bytes are needed to go on.
         if known.jobs >= command.jobs:
             await releases.release(known.position.offset)
+
+    async def _tell(self, command: FindFile | FinishFile) -> None:
+        """Tell the batch of a file, together with what it is told of others."""
+        await self._told.send([command], 1 / TOLD_TOGETHER, gather=self._gathers(1))
+
+    def _gathers(self, count: int) -> bool:
+        """Say whether so many commands of one file are worth waiting for those of others, which will soon come."""
+        return count * MANY_FILES <= self._running
 
     async def _send(self, *commands: AnyCommand) -> None:
         await self._log.send(commands)

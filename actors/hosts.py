@@ -5,7 +5,7 @@ import logging
 import os
 import resource
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,9 +13,9 @@ import msgspec
 from actors.handler import Handler
 from actors.jobs import Jobs
 from actors.offers import Offer, Offers
-from actors.one_file import read_one_file
 from actors.reader import Reader
 from actors.shard import Shard
+from actors.some_files import read_some_files
 from events.batch import BatchDetails
 from events.catalog import encode
 from events.config import LOG_FORMAT, Config
@@ -56,7 +56,7 @@ class ShardHost:
 
 
 class ReaderHost:
-    """A process that reads one batch after another, single files of batches that others lead, or results."""
+    """A process that reads one batch after another, some files of batches that others lead, or results."""
 
     def __init__(self, config: Config) -> None:
         logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
@@ -89,15 +89,15 @@ class ReaderHost:
             offers.close()
         return ended
 
-    async def read(self, batch: str, file_index: int, max_jobs: int) -> None:
-        """Read one file of a batch to its end, or until `stop`."""
+    async def read(self, batch: str, files: Sequence[int], max_jobs: int) -> None:
+        """Read some files of a batch to their end, or until `stop`."""
         sources = self._config.connections
-        await self._run(batch, lambda connection: read_one_file(connection, sources, batch, file_index, max_jobs))
+        await self._run(batch, lambda connection: read_some_files(connection, sources, batch, files, max_jobs))
 
     async def offer(self, batch: str) -> Offer | None:
-        """Wait for a file of the batch that another process may read; None if there will be no more."""
+        """Wait for files of the batch that another process may read; None if there will be no more."""
         if batch != self._leading:
-            return None  # it has ended by now; a file of the next one is not for who asks
+            return None  # it has ended by now; files of the next one are not for who asks
         return await self._offers.take_for_other()
 
     async def wanted(self, batch: str) -> int:

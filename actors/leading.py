@@ -1,11 +1,13 @@
 """One batch's life as the supervisor sees it: a reader leads it to its end, and others read files that it offers.
 
 The lead may ask to be run again, when the batch is cancelled: by then nobody else reads the batch. Readers that die
-are replaced; a file at which one after the other dies is given up.
+are replaced; a file at which one after the other dies is given up. Of several files at which one has died, each is
+read alone, so that it is known which one is deadly.
 """
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
@@ -45,7 +47,7 @@ class Leading:
                 if ended:
                     return
                 if ended is None:
-                    # After a death each file is read in a process of its own: so it is known which one is deadly.
+                    # After a death only others read files: what is deadly is found out there, by its name.
                     leads_only = True
                     state = await self._batch_log(batch).known_state()
                     if deaths.too_many(state.version) and state.status == "reading":
@@ -85,8 +87,8 @@ class Leading:
                     # cancelled.
                     await asyncio.sleep(AGAIN_SECONDS)
                     continue
-                file_index, max_jobs, _ = offer
-                running.add(asyncio.create_task(self._keep_other(batch, lead, file_index, max_jobs)))
+                files, max_jobs, _ = offer
+                running.add(asyncio.create_task(self._keep_other(batch, lead, files, max_jobs)))
         except (ActorDiedError, ActorFailedError):
             return  # who waits for the lead sees it, too
         finally:
@@ -95,26 +97,41 @@ class Leading:
             if running:
                 await asyncio.wait(running)
 
-    async def _keep_other(self, batch: str, lead: Actor, file_index: int, max_jobs: int) -> None:
-        """Have one file read, with as many readers as that takes."""
+    async def _keep_other(self, batch: str, lead: Actor, files: Sequence[int], max_jobs: int) -> None:
+        """Have some files read, with as many readers as that takes, one after the other."""
         self._pool.others += 1
         try:
-            deaths = Deaths()
-            while not self._stopping.is_set():
-                with suppress(LostActorError):
-                    await self._pool.run("read", batch, file_index, max_jobs)
-                    return
-                state = await self._batch_log(batch).known_state()
-                if deaths.too_many(state.files[file_index]):
-                    name = f"file {file_index} of batch {batch}"
-                    log.error("%s has ended %d readers and is given up", name, MAX_DEATHS)
-                    await self._give_up(batch, file_index)
-                    return
+            if len(files) > 1:
+                files = await self._read_together(batch, files, max_jobs)
+            for file_index in files:
+                await self._keep_alone(batch, file_index, max_jobs)
         except Exception:
-            log.exception("file %d of batch %s is left; the batch is led anew", file_index, batch)
+            log.exception("files %s of batch %s are left; the batch is led anew", list(files), batch)
             lead.end()
         finally:
             self._pool.others -= 1
+
+    async def _read_together(self, batch: str, files: Sequence[int], max_jobs: int) -> Sequence[int]:
+        """Have files read by one reader; return those that it leaves when it dies: any may have been deadly."""
+        with suppress(LostActorError):
+            await self._pool.run("read", batch, tuple(files), max_jobs)
+            return ()
+        state = await self._batch_log(batch).known_state()
+        return [index for index in files if not state.files[index].finished]
+
+    async def _keep_alone(self, batch: str, file_index: int, max_jobs: int) -> None:
+        """Have one file read, with as many readers as that takes, which read nothing else meanwhile."""
+        deaths = Deaths()
+        while not self._stopping.is_set():
+            with suppress(LostActorError):
+                await self._pool.run("read", batch, (file_index,), max_jobs)
+                return
+            state = await self._batch_log(batch).known_state()
+            if deaths.too_many(state.files[file_index]):
+                name = f"file {file_index} of batch {batch}"
+                log.error("%s has ended %d readers and is given up", name, MAX_DEATHS)
+                await self._give_up(batch, file_index)
+                return
 
     async def _give_up(self, batch: str, file_index: int | None) -> None:
         """Fail the file whose reading ends its readers; if it is not known, the first that is not finished.

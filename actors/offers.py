@@ -4,8 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-Offer = tuple[int, int, int]
-"""A file's number, how many jobs its reader may have in flight, and how many other readers the batch wants."""
+Offer = tuple[tuple[int, ...], int, int]
+"""Numbers of files, how many jobs their reader may have in flight, and how many other readers the batch wants."""
+
+MOST_TOGETHER = 128
+"""Files: enough to spread the cost of a connection, and of the state of a batch of 10,000 files."""
+TURNS = 4
+"""How often each reader could come again for as many, so that they end at about the same time."""
 
 
 class Offers:
@@ -36,12 +41,13 @@ class Offers:
         return self._files.popleft() if self._files else None
 
     async def take_for_other(self) -> Offer | None:
-        """Wait for a file that another reader may have; None if there will be no more."""
+        """Wait for files that another reader may have, one if few are left; None if there will be no more."""
         while not self._closed:
             if self._files and self.others:
-                index = self._files.popleft()
-                self.given.add(index)
-                return index, self._max_jobs, self.others
+                count = max(1, min(MOST_TOGETHER, len(self._files) // (TURNS * (self.others + 1))))
+                files = tuple(self._files.popleft() for _ in range(count))
+                self.given.update(files)
+                return files, self._max_jobs, self.others
             self._changed.clear()
             await self._changed.wait()
         return None

@@ -1,8 +1,8 @@
 """The batch reader: finds the files of one batch, has them read, and follows the jobs to their end.
 
 It reads one file at a time itself, and some small ones beside it, and offers the others to readers in other
-processes, as far as the batch wishes and there is room. All of them tell the batch how far they are, so that who
-takes over goes on from the log.
+processes, several at a time if many are left, as far as the batch wishes and there is room. All of them tell the
+batch how far they are, so that who takes over goes on from the log.
 It also does what people ask meanwhile: it pauses, goes on with other limits, has jobs run again, and cancels.
 """
 
@@ -15,13 +15,13 @@ from typing import Literal
 from actors.batch_log import BatchLog
 from actors.canceller import Canceller
 from actors.file_list import list_files
-from actors.file_reader import FileReader, files_at_once
+from actors.file_reader import FileReader
 from actors.flight import Flight, readers_of, share_of
 from actors.offers import Offers
 from actors.redriver import Redriver
 from actors.remains import Remains
 from actors.tally import Tally
-from events.batch_state import BatchState, FileState
+from events.batch_state import BatchState
 from events.sources import Connection as SourceConnection
 from rota.follow import Follower
 from rota.jetstream import Connection, Msg
@@ -33,6 +33,8 @@ TELL_SECONDS = 0.5
 STEERING = frozenset({"paused", "resumed", "changed"})
 TURNS = frozenset({"sealed", "completed", "completed_with_failures", "failed", "cancelled"})
 """What changes how a batch is followed, by the names of its events."""
+PARTINGS = frozenset({"cancelling", "redriven"})
+"""What has it led anew."""
 
 Parting = Literal["cancelling", "ended", "redriven"]
 
@@ -87,7 +89,7 @@ class Reader:
         known = {index: file.jobs for index, file in enumerate(state.files)}
         limits = share_of(state.details, 1)
         self._flight = Flight(before=state.jobs - state.jobs_ended, known=known, paused=state.paused, **limits)
-        async with self._log.follow(after) as follower:
+        async with self._log.follow(after, STEERING | TURNS | PARTINGS) as follower:
             self._tasks = [asyncio.create_task(self._read(state), name=f"read {self._batch}")]
             self._redriver = Redriver(self._connection, self._log, state, state.redrive) if state.redrive else None
             if self._redriver:
@@ -124,7 +126,7 @@ class Reader:
                     return "cancelling"
                 elif name == "redriven":
                     return "redriven"
-                elif name in TURNS or name in STEERING:
+                else:
                     await self._turn()
             for task in self._tasks:
                 if task.done() and not task.cancelled():
@@ -186,11 +188,5 @@ class Reader:
             connection=self._connection,
             flight=self._flight,
         )
-        async with asyncio.TaskGroup() as group:
-            for _ in range(files_at_once(state.details)):
-                group.create_task(self._read_files(reader, files), name=f"read files of {self._batch}")
-
-    async def _read_files(self, reader: FileReader, files: list[FileState]) -> None:
-        while (index := self._offers.take()) is not None:
-            if not await reader.run(index, files[index]):
-                self._offers.withdraw()
+        if not await reader.run_each(self._offers.take, files):
+            self._offers.withdraw()

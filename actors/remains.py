@@ -15,6 +15,9 @@ from events.subjects import ROWS_BLOCK, rows_block_filter, rows_filter
 from rota.errors import UnavailableError
 from rota.jetstream import Connection, until_available
 
+STREAM_ENDS = ("completed", "completed_with_failures", "cancelled")
+"""After these nothing of a stream is read again, but for quarantined rows."""
+
 
 class Remains:
     """Removes what nobody needs any more; to remove it twice does no harm."""
@@ -40,5 +43,7 @@ class Remains:
         """Remove what a batch that has ended in this state needs no more: a failed one may be read on."""
         if state.status in ("completed", "cancelled"):
             await until_available(lambda: self._payloads.remove(rows_filter(self._batch)))
-        if state.details.stream and state.status != "failed":
+        # One that is read on by now, after a redrive, has another status.
+        quarantined = state.details.keeps_stream and state.status == "completed_with_failures"
+        if state.details.stream and state.status in STREAM_ENDS and not quarantined:
             await until_available(lambda: remove_chunks(self._connection, self._batch))

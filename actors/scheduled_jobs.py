@@ -16,7 +16,7 @@ async def first_unscheduled(connection: Connection, batch: str, file_index: int,
     The one who scheduled them must be gone. Jobs are scheduled in order, so that a few are looked at, not all.
     """
     log = Log(connection)
-    await until_available(lambda: _until_carried_out(connection, batch_job_id(batch, file_index, 0)))
+    await until_carried_out(connection, batch, file_index, "schedule")
 
     async def exists(index: int) -> bool:
         id_ = batch_job_id(batch, file_index, index)
@@ -35,11 +35,15 @@ async def first_unscheduled(connection: Connection, batch: str, file_index: int,
     return low
 
 
-async def _until_carried_out(connection: Connection, job: str) -> None:
-    """Wait until no command waits that schedules jobs of the group of this one."""
-    waiting = f"rota.command.*.job.{group_of(job)}.schedule"
-    while True:
-        info = await connection.call(f"STREAM.INFO.{COMMANDS}", {"subjects_filter": waiting})
-        if not info["state"].get("subjects"):
-            return
-        await asyncio.sleep(LOOK_SECONDS)
+async def until_carried_out(connection: Connection, batch: str, file_index: int, verb: str) -> None:
+    """Wait until no command of this verb waits for the jobs of a file."""
+    waiting = f"rota.command.*.job.{group_of(batch_job_id(batch, file_index, 0))}.{verb}"
+
+    async def wait() -> None:
+        while True:
+            info = await connection.call(f"STREAM.INFO.{COMMANDS}", {"subjects_filter": waiting})
+            if not info["state"].get("subjects"):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    await until_available(wait)

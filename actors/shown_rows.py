@@ -33,7 +33,8 @@ def shown_columns(schema: pa.Schema | None) -> dict[str, str]:
 
 
 def clipped(text: str, size: int = SHOWN_CHARACTERS) -> str:
-    """Return a text that is not too long."""
+    """Return a text that is not too long, and in UTF-8, which one in a file need not be."""
+    text = text[: size + 1].encode(errors="backslashreplace").decode()
     return text if len(text) <= size else text[: size - 1] + MORE
 
 

@@ -1,7 +1,7 @@
 """The supervisor: starts the actors, watches them, and starts again what has ended."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from actors.collecting import Collecting
@@ -14,12 +14,13 @@ from actors.watching import LostActorError, watched
 from events.batch_results import ResultsRequested
 from events.catalog import decode_event
 from events.config import Config
-from events.jetstream.topology import EVENTS, READERS
+from events.jetstream.topology import COLLECTORS, EVENTS, READERS
 from rota.errors import UnavailableError
 from rota.jetstream import ACK, IN_PROGRESS, NAK, Connection, Msg
 from rota.pull import Pull
 
 LEASE_SECONDS = 3.0
+COLLECTIONS_AT_ONCE = 2
 STOP_SECONDS = 10.0
 
 
@@ -43,13 +44,9 @@ class Supervisor:
         await asyncio.sleep(0)  # so that the tasks have spawned their shards
         await asyncio.gather(*(actor.call("pid") for actor in self._shards), self._pool.start())
 
-        def receive(message: Msg) -> None:
-            task = asyncio.create_task(self._keep(message, pull))
-            self._asked.add(task)
-            task.add_done_callback(self._asked.discard)
-
-        pull = Pull(self._connection, EVENTS, READERS, receive, credit=self._config.readers)
-        async with pull, DryRuns(self._connection, self._pool):
+        batches = self._given(READERS, self._read, self._config.readers)
+        results = self._given(COLLECTORS, self._collect, COLLECTIONS_AT_ONCE)
+        async with batches, results, DryRuns(self._connection, self._pool):
             ready()
             await self._stopping.wait()
         await asyncio.gather(
@@ -75,17 +72,30 @@ class Supervisor:
             with suppress(LostActorError):
                 await watched(actor, actor.call("run"))
 
-    async def _keep(self, message: Msg, pull: Pull) -> None:
-        """Have done what a batch's event asks for, with as many readers as that takes."""
-        _, _, _, batch, name, *_ = message.subject.split(".")
+    def _given(self, consumer: str, keep: Callable[[Msg], Awaitable[None]], at_once: int) -> Pull:
+        """Have done what the events of a consumer ask for, so many at a time."""
+
+        def receive(message: Msg) -> None:
+            task = asyncio.create_task(self._keep(message, keep, pull))
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
+
+        pull = Pull(self._connection, EVENTS, consumer, receive, credit=at_once)
+        return pull
+
+    async def _read(self, message: Msg) -> None:
+        await self._leading.keep(message.subject.split(".")[3])
+
+    async def _collect(self, message: Msg) -> None:
+        event = decode_event(message.data)
+        if isinstance(event, ResultsRequested):
+            await self._collecting.keep(event.originator_id, event.collection)
+
+    async def _keep(self, message: Msg, keep: Callable[[Msg], Awaitable[None]], pull: Pull) -> None:
+        """Do what an event asks for, with as many readers as that takes."""
         lease = asyncio.create_task(self._keep_lease(message))
         try:
-            if name == "results_requested":
-                event = decode_event(message.data)
-                if isinstance(event, ResultsRequested):
-                    await self._collecting.keep(batch, event.collection)
-            else:
-                await self._leading.keep(batch)
+            await keep(message)
         finally:
             lease.cancel()
             pull.free()

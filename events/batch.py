@@ -57,6 +57,8 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     tolerance: Tolerance = Tolerance()
     stream: StreamRules | None = None
     """Given if the caller streams the data in; its only file is STREAM then."""
+    keeps_stream: bool = False
+    """Whether all of the stream is kept to the end, since it may have to be read again from its start."""
 
     @property
     def searched(self) -> bool:
@@ -194,6 +196,8 @@ class RedriveBatch(Command, frozen=True, kw_only=True, tag="batch.redrive"):
     tolerance: Tolerance | None = None
     jobs: FailedJobs | None = FailedJobs()
     rows: BadRowsAgain | None = None
+    key: str | None = None
+    """Idempotency key: who asks under the key of the last redrive asks for that one again."""
 
 
 class FinishRedrive(Command, frozen=True, kw_only=True, tag="batch.finish_redrive"):
@@ -351,6 +355,7 @@ class BatchRedriven(Event, frozen=True, kw_only=True, tag="batch.redriven"):
     jobs: FailedJobs | None = None
     """None: no jobs run again, as in events of older versions of Rota."""
     mends: tuple[int, ...] = ()
+    key: str | None = None
 
 
 class JobsRedriven(Event, frozen=True, kw_only=True, tag="batch.jobs_redriven"):

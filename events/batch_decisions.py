@@ -88,6 +88,8 @@ BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_ev
 
 
 def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) -> list[Event]:
+    if command.key is not None and command.key == state.redrive_key:
+        return []
     if state.status in ("completed", "cancelled"):
         left = "nothing is left to do" if state.status == "completed" else "open another one"
         raise EndedError(f"The batch {command.id} is {state.status}: {left}", batch=command.id)
@@ -102,6 +104,12 @@ def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) ->
     options = None if command.options == state.details.options else command.options
     changed = format_ is not None or options is not None
     skips = state.details.bad_rows == "skip"
+    if changed and state.details.stream and not state.details.keeps_stream:
+        raise EndedError(
+            f"The batch {command.id} was streamed in, and bytes that were read are gone: with another format or "
+            "other options it would have to be read from its start. Send it in another batch",
+            batch=command.id,
+        )
     if changed and any(_has_left_out_rows(file, skips=skips) for file in state.files if not file.finished):
         raise EndedError(
             f"The batch {command.id} may have left out bad rows of a file that is not finished: with another "
@@ -116,6 +124,7 @@ def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) ->
             tolerance=command.tolerance,
             jobs=command.jobs,
             mends=_mends(state, command),
+            key=command.key,
             **facts,
         )
     ]
@@ -125,9 +134,9 @@ def _mends(state: BatchState, command: RedriveBatch) -> tuple[int, ...]:
     """Return the files whose quarantined rows are to be read again: those that nobody has read again by now."""
     if command.rows is None:
         return ()
-    if state.details.stream:
+    if state.details.stream and not state.details.keeps_stream:
         raise EndedError(
-            f"The batch {command.id} was streamed in, and its bytes are gone: send the mended rows in another",
+            f"The batch {command.id} was streamed in without quarantine, and its bytes are gone: send them again",
             batch=command.id,
         )
     mended = {file.mends for file in state.files}

@@ -99,6 +99,8 @@ class BatchState(Struct, frozen=True):
     redrive: Redrive | None = None
     reason: str = ""
     """Why it is cancelled."""
+    redrive_key: str | None = None
+    """The idempotency key of the last redrive."""
     collections: dict[str, bool] = {}
     """Collections of results that were asked for, and whether they have ended."""
 
@@ -118,9 +120,9 @@ class BatchState(Struct, frozen=True):
         return self.succeeded + self.failed
 
     @property
-    def left_out(self) -> int:
-        """Rows that could not be read."""
-        return sum(file.left_out for file in self.files)
+    def mended(self) -> frozenset[int]:
+        """The files whose quarantined rows are read again: what is bad there counts in place of them."""
+        return frozenset(file.mends for file in self.files if file.mends is not None)
 
 
 def evolve(state: BatchState | None, event: BatchEvent | BatchControlled | BatchCollected) -> BatchState:
@@ -251,6 +253,7 @@ def _redriven(state: BatchState, event: BatchRedriven) -> BatchState:
         files=files,
         paused=False,
         redrive=Redrive(event.originator_version, event.jobs) if event.jobs else None,
+        redrive_key=event.key,
     )
 
 

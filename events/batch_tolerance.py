@@ -15,9 +15,13 @@ def excess(state: BatchState, *, sealed: bool, ended: bool) -> str | None:
         return f"{failed} of {jobs} jobs ended without success, and failed_jobs_share tolerates {share:g}"
     if tolerance.bad_rows is None and tolerance.bad_rows_share is None:
         return None
-    bad = state.left_out
+    mended = state.mended
+    files = [file for index, file in enumerate(state.files) if index not in mended]
+    bad = sum(file.left_out for file in files)
     if tolerance.bad_rows is not None and bad > tolerance.bad_rows:
         return f"{bad} rows cannot be read, and bad_rows tolerates {tolerance.bad_rows}"
+    # Rows are told some time after the quarantined ones beside them: a share is of what is told together.
+    bad = sum(max(file.bad, file.position.bad) for file in files)
     share, rows = tolerance.bad_rows_share, state.rows + bad
     if share is not None and (rows >= SHARE_OF_ROWS or sealed) and bad > share * rows:
         return f"{bad} of {rows} rows cannot be read, and bad_rows_share tolerates {share:g}"
@@ -26,11 +30,10 @@ def excess(state: BatchState, *, sealed: bool, ended: bool) -> str | None:
 
 def shortfall(state: BatchState) -> str:
     """Return what of an ended batch is not as it should be; nothing if all is."""
-    quarantined = sum(file.quarantined for file in state.files)
-    mended = sum(state.files[file.mends].quarantined for file in state.files if file.mends is not None)
     parts = []
     if state.failed:
         parts.append(f"{state.failed} of {state.jobs} jobs ended without success")
-    if left := quarantined - mended:
-        parts.append(f"{left} rows are in quarantine")
+    mended = state.mended
+    if left := sum(file.quarantined for index, file in enumerate(state.files) if index not in mended):
+        parts.append(f"{left} row{'s are' if left > 1 else ' is'} in quarantine")
     return "; ".join(parts)

@@ -86,6 +86,10 @@ FORMATS: dict[str, Format] = {
 }
 
 
+WITHOUT_OFFSETS = frozenset({"xml", "yaml"})
+"""Formats that read a file from its start, wherever they go on."""
+
+
 @cache
 def formats() -> dict[str, Format]:
     """Return all formats by name: Rota's own, and those that installed packages add."""

@@ -44,9 +44,14 @@ def aggregate_filter(kind: Kind, id_: str) -> str:
     return f"rota.event.{kind}.{id_}.>"
 
 
+def event_on(kind: Kind, id_: str, name: str) -> str:
+    """Return where an event of an aggregate is stored whose type ends so, if nothing is added to its subject."""
+    return f"rota.event.{kind}.{id_}.{name}"
+
+
 def opened_subject(batch: str) -> str:
     """Return where the first event of a batch is stored."""
-    return f"rota.event.batch.{batch}.opened"
+    return event_on("batch", batch, "opened")
 
 
 def ended_jobs_filter(batch: str, name: str = "*") -> str:

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Literal
 
 from aiohttp import web
@@ -18,9 +19,10 @@ from gateway.answers import answer
 from gateway.bodies import read_query
 from gateway.edge import Edge, edge_of
 from gateway.encodings import JSON
-from gateway.lookup import ID, batch_views
+from gateway.lookup import ID, ask_batch
 from gateway.messages import PageLimit
 from projections.batch_queries import BadRows
+from projections.views import Views
 from rota.batch_protocol import BadRowList, BadRowView
 from rota.errors import InvalidRequestError, RotaError
 
@@ -69,7 +71,10 @@ async def get_bad_rows(request: web.Request) -> web.StreamResponse:
 
 
 async def list_bad_rows(edge: Edge, id_: str, *, file: str | None, limit: int, after: str | None) -> BadRowList:
-    """Return a page of quarantined rows; NotFoundError if there is no such batch, or no such file in it."""
+    """Return a page of quarantined rows.
+
+    NotFoundError if there is no such batch, or no such file in it; UnavailableError if the views are not so far.
+    """
     shown: list[BadRowView] = []
     async with aclosing(bad_rows(edge, id_, file, _place(after))) as rows:
         async for row in rows:
@@ -84,8 +89,8 @@ async def bad_rows(
 ) -> AsyncGenerator[BadRowView, None]:
     """Yield the quarantined rows behind a place, of all files or of those with a path. Errors as above."""
     while True:
-        async with batch_views(edge, id_) as views:
-            groups = views.bad_rows(id_, file=file, after=after, limit=EVENTS_AT_A_TIME)
+        query = partial(Views.bad_rows, batch=id_, file=file, after=after, limit=EVENTS_AT_A_TIME)
+        groups = await ask_batch(edge, id_, query)
         if not groups:
             return
         for group in groups:

@@ -22,14 +22,16 @@ from gateway.messages import (
     CancelBatchRequest,
     ChangeBatchRequest,
     CollectionRequest,
+    CollectionsRequest,
     CollectRequest,
     CommandResponse,
     IdRequest,
     PauseBatchRequest,
     RedriveBatchRequest,
+    ResultsList,
     RowRequest,
 )
-from gateway.results import collect_results, find_results
+from gateway.results import collect_results, find_results, list_results
 from gateway.stream_operations import append, data, seal
 from rota.batch_protocol import (
     AppendRequest,
@@ -132,6 +134,12 @@ async def _collect(call: Call) -> CollectionResponse:
     return CollectionResponse(await collect_results(call.edge, request.id, asked, call.asker))
 
 
+async def _list_results(call: Call) -> ResultsList:
+    """Answer the newest collections of a batch's results."""
+    request = call.read(CollectionsRequest)
+    return ResultsList(await list_results(call.edge, request.id, request.limit))
+
+
 async def _find_results(call: Call) -> ResultsView:
     """Answer how far a collection of results is, with the manifest of the file that it has become."""
     request = call.read(CollectionRequest)
@@ -155,6 +163,7 @@ BATCH_OPERATIONS: Mapping[str, Operation] = {
     "batch.pause": Operation(_pause_batch, PauseBatchRequest, CommandResponse),
     "batch.redrive": Operation(_redrive_batch, RedriveBatchRequest, CommandResponse),
     "batch.results": Operation(_collect, CollectRequest, CollectionResponse),
+    "batch.results_list": Operation(_list_results, CollectionsRequest, ResultsList),
     "batch.results_of": Operation(_find_results, CollectionRequest, ResultsView),
     "batch.resume": Operation(_resume_batch, IdRequest, CommandResponse),
     "batch.row": Operation(_find_row, RowRequest, RowView),

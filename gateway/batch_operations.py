@@ -1,27 +1,27 @@
 """What can be asked of batches, however it is asked."""
 
-from functools import reduce
 from typing import Any
 
 from msgspec import structs
 
-from events.batch import OpenBatch, RedriveBatch
+from events.batch import RedriveBatch
 from events.batch_control import BatchControl, CancelBatch, ChangeBatch, PauseBatch, ResumeBatch
-from events.batch_decisions import BATCH
-from events.batch_state import BatchState
 from events.ids import keyed_group
 from events.sources import Connection
-from gateway.batch_requests import batch_command
+from gateway.batch_requests import batch_command, not_streamed, streamed_formats
+from gateway.batch_states import find_state
 from gateway.callers import Asker
 from gateway.edge import Edge
-from gateway.lookup import find, find_specs
+from gateway.lookup import find_last, find_specs
 from gateway.messages import CommandResponse
 from gateway.operations import carry_out, group_for
 from gateway.options import check_options
 from gateway.problems import Faults
 from gateway.repeats import check_batch
 from rota.batch_protocol import BatchRequest, ChangeRequest, FailedJobs, RedriveRequest
-from rota.errors import InvalidRequestError, RotaError
+from rota.errors import ConflictError, InvalidRequestError, RotaError
+
+AT_WORK = ("reading", "sealed", "cancelling")
 
 
 async def open_batch(edge: Edge, request: BatchRequest, asker: Asker) -> str:
@@ -40,11 +40,14 @@ async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: As
 
     ConflictError if that cannot be, as it is completed or cancelled, NotFoundError if there is none.
     """
-    found = await find(edge, "batch", id_)
-    state: BatchState | None = reduce(BATCH.evolve, (recorded.event for recorded in found.events), None)
-    details = state.details if state else found.waiting.details if isinstance(found.waiting, OpenBatch) else None
+    details, state = await find_state(edge, id_)
+    at_work = state is None or state.status in AT_WORK
+    if at_work and not (state and asker.key and asker.key == state.redrive_key):
+        raise ConflictError(f"The batch {id_} is at work: redrive it when it has ended")
     faults = Faults()
-    if details and (request.format is not None or request.options is not None):
+    if details.stream and request.format not in (None, *streamed_formats()):
+        faults.add("#/format", not_streamed(request.format))
+    elif request.format is not None or request.options is not None:
         # What is left out stays as it was, and must go with what is given.
         check_options(
             request.format or details.format,
@@ -55,8 +58,10 @@ async def redrive_batch(edge: Edge, id_: str, request: RedriveRequest, asker: As
     for place, file in (("#/jobs/file", jobs and jobs.file), ("#/rows/file", request.rows and request.rows.file)):
         if file is not None and state and all(known.path != file for known in state.files):
             faults.add(place, f"The batch has no file {file!r}")
+    if jobs and jobs.first_row is not None and jobs.last_row is not None and jobs.last_row < jobs.first_row:
+        faults.add("#/jobs/last_row", f"There is no row from {jobs.first_row} to {jobs.last_row}")
     faults.check()
-    return await carry_out(edge, RedriveBatch(id=id_, **_fields(request) | {"jobs": jobs}), asker)
+    return await carry_out(edge, RedriveBatch(id=id_, key=asker.key, **_fields(request) | {"jobs": jobs}), asker)
 
 
 async def pause_batch(edge: Edge, id_: str, reason: str, asker: Asker) -> CommandResponse:
@@ -86,7 +91,7 @@ async def cancel_batch(edge: Edge, id_: str, reason: str, asker: Asker) -> Comma
 
 
 async def _steer(edge: Edge, command: BatchControl, asker: Asker) -> CommandResponse:
-    await find(edge, "batch", command.id)
+    await find_last(edge, "batch", command.id)
     return await carry_out(edge, command, asker)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from events.batch import STREAM, BatchDetails, OpenBatch
-from events.formats import formats
+from events.formats import WITHOUT_OFFSETS, formats
 from events.sources import Connection
 from gateway.files import check_files
 from gateway.options import check_options
@@ -71,9 +71,27 @@ def batch_command(
         max_bytes_in_flight=request.max_bytes_in_flight,
         tolerance=request.tolerance,
         stream=request.stream,
+        keeps_stream=request.stream is not None and _reads_again(request),
     )
     faults.check()
     return OpenBatch(id=id_, details=details)
+
+
+def streamed_formats() -> list[str]:
+    """Return the names of the formats that can be streamed in."""
+    return sorted(name for name, format_ in formats().items() if format_.streamed)
+
+
+def not_streamed(format_: str | None) -> str:
+    """Say what is wrong with the format of a stream."""
+    fault = f"{format_} cannot be read in pieces" if format_ else "A stream needs a format"
+    return f"{fault}: one of {', '.join(streamed_formats())}"
+
+
+def _reads_again(request: BatchRequest) -> bool:
+    """Say whether a stream may have to be read again from its start: after a crash, or for its quarantined rows."""
+    is_compressed = request.compression not in (None, "none")
+    return is_compressed or request.format in WITHOUT_OFFSETS or request.bad_rows == "quarantine"
 
 
 def _check_of_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:
@@ -88,11 +106,7 @@ def _check_stream(request: BatchRequest, faults: Faults) -> None:
     for name, empty in (("files", []), ("connection", None)):
         if getattr(request, name) != empty:
             faults.add(f"#/{name}", "Either Rota reads files, or the caller streams the data in")
-    streamed = sorted(name for name, format_ in formats().items() if format_.streamed)
-    if request.format not in streamed:
-        named = (
-            "A stream needs a format" if request.format is None else f"{request.format} cannot be read in pieces"
-        )
-        faults.add("#/format", f"{named}: one of {', '.join(streamed)}")
+    if request.format not in streamed_formats():
+        faults.add("#/format", not_streamed(request.format))
     if request.rows_per_job is None and request.bytes_per_job is None:
         faults.add("#/bytes_per_job", "A stream needs rows_per_job or bytes_per_job: it may be larger than any job")

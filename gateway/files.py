@@ -59,8 +59,10 @@ def check_files(request: BatchRequest, connections: Mapping[str, Connection], fa
     for index, path in enumerate(request.files):
         if faults.enough:
             break
-        if places.setdefault(path, index) != index:
-            detail: str | None = f"It is #/files/{places[path]} already"
+        # Below a connection more slashes than one say nothing.
+        same = re.sub("/+", "/", path.lstrip("/")) if name else path
+        if places.setdefault(same, index) != index:
+            detail: str | None = f"It is #/files/{places[same]} already"
         elif name is None or (connection is not None and connection.kind == "http" and not connection.root):
             detail = _wrong_url(path)
         else:

@@ -36,7 +36,7 @@ async def answer_events(request: web.Request, kind: Literal["batch", "job"]) -> 
         last = await find_last(edge, kind, id_)
         history: list[Recorded] = []
         if last and last.sequence > query.after:
-            history = await edge.log.load(kind, id_, query.after)
+            history = await edge.log.load(kind, id_, query.after, MAX_EVENTS)
         async with edge.patience(query.wait):
             while not history:
                 history = await watch.wait(last.event.originator_version if last else 0)

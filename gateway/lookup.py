@@ -1,9 +1,9 @@
 """What is known of a spec, job or batch, however new it is: views lag behind the log, the log behind commands."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
@@ -19,8 +19,14 @@ from rota.batch_protocol import BatchView, RowView
 from rota.errors import NotFoundError, UnavailableError
 from rota.protocol import JobView, SpecView
 
+MAX_FOLDED = 1000
+"""Events of a batch that are folded for one answer, where the views do not have them yet."""
+
 ID = r"{id:[A-Za-z0-9_-]{1,128}}"
 """The ids in paths; anything else could be a pattern of NATS subjects."""
+
+
+Answer = TypeVar("Answer")
 
 
 class Found(Struct, frozen=True):
@@ -84,18 +90,23 @@ async def find_batch(edge: Edge, id_: str) -> BatchView:
 
 async def find_row(edge: Edge, id_: str, file: str | None, row: int) -> RowView:
     """Return which job of a batch had a row, as the views know it; errors as of `Views.row`."""
-    async with batch_views(edge, id_) as views:
-        return views.row(id_, file, row)
+    return await ask_batch(edge, id_, lambda views: views.row(id_, file, row))
 
 
-@asynccontextmanager
-async def batch_views(edge: Edge, id_: str) -> AsyncIterator[Views]:
-    """Hand out the views, to look for something in a batch: if there is no such batch, NotFoundError says so."""
+async def ask_batch(edge: Edge, id_: str, query: Callable[[Views], Answer]) -> Answer:
+    """Return what a query finds in the views of a batch, or in those of its log alone as long as that is short.
+
+    Errors are those of the query: UnavailableError if the views do not have what the log has, and NotFoundError if
+    there was never such a batch.
+    """
     try:
-        yield edge.views()
-    except NotFoundError:
-        await find_last(edge, "batch", id_)
-        raise
+        return query(edge.views())
+    except UnavailableError:
+        last = await find_last(edge, "batch", id_)
+        if last and last.event.originator_version > MAX_FOLDED:
+            raise
+    with closing((await find(edge, "batch", id_)).views()) as views:
+        return query(views)
 
 
 async def find_spec(edge: Edge, name: str) -> SpecView | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rota.batch_protocol import ChangeRequest, Count, RedriveRequest, ResultsRequest
+from rota.batch_protocol import ChangeRequest, Count, RedriveRequest, ResultsRequest, ResultsView
 from rota.protocol import Id, JobFault, JobStatus, RegisterSpec, SpecView
 
 WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
@@ -86,6 +86,13 @@ class CollectRequest(ResultsRequest, frozen=True, kw_only=True, forbid_unknown_f
     id: Id
 
 
+class CollectionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which batch the collections of results are wanted, and how many of them."""
+
+    id: Id
+    limit: PageLimit = 100
+
+
 class CollectionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which collection of a batch's results."""
 
@@ -115,6 +122,12 @@ class JobResult(Struct, frozen=True, kw_only=True):
     status: JobStatus
     result: Any | UnsetType = UNSET
     error: JobFault | UnsetType = UNSET
+
+
+class ResultsList(Struct, frozen=True):
+    """Collections of a batch's results, newest first; their manifests count jobs, and name none."""
+
+    results: list[ResultsView]
 
 
 class SpecList(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Results of a batch in a file: ask for it, look how far it is, download it."""
 
 from aiohttp import web
+from msgspec import Struct
 
 from events.batch_results import CollectResults, ResultsCollected, ResultsFailed, ResultsRequested
 from events.jetstream.collections import Collection, find_collection
@@ -8,16 +9,18 @@ from events.jetstream.results_files import ResultsFiles
 from events.sources import steps_up
 from gateway.answers import answer
 from gateway.batch_operations import connections
-from gateway.bodies import decode, read_body
+from gateway.bodies import decode, read_body, read_query
 from gateway.callers import Asker, http_asker
 from gateway.downloads import Download, answer_download
 from gateway.edge import Edge, edge_of
+from gateway.encodings import JSON
 from gateway.files import ADDRESS
-from gateway.lookup import ID, find_last
+from gateway.lookup import ID, ask_batch, find_last
+from gateway.messages import PageLimit, ResultsList
 from gateway.operations import carry_out, group_for
-from gateway.problems import Faults, unknown
+from gateway.problems import Faults, document, unknown
 from rota.batch_protocol import CollectionResponse, ResultsFormat, ResultsRequest, ResultsView
-from rota.errors import ConflictError, KeyReusedError, NotFoundError, Problem
+from rota.errors import ConflictError, KeyReusedError, NotFoundError, Problem, RotaError
 
 WRITABLE = frozenset({"s3", "sftp", "webdav"})
 """Kinds of connections to which files can be written."""
@@ -32,6 +35,20 @@ COLLECTION = ID.replace("{id:", "{collection:")
 routes = web.RouteTableDef()
 
 
+class RangeError(RotaError):
+    """The file has nothing in the range that is asked for."""
+
+    status = 416
+    slug = "range-not-satisfiable"
+    title = "There is nothing in this range"
+
+
+class CollectionsQuery(Struct, frozen=True):
+    """How many collections."""
+
+    limit: PageLimit = 100
+
+
 @routes.post(f"/batches/{ID}/results")
 async def post_results(request: web.Request) -> web.Response:
     """Have the results collected that there are by now; the answer names the collection."""
@@ -40,6 +57,13 @@ async def post_results(request: web.Request) -> web.Response:
     batch = request.match_info["id"]
     id_ = await collect_results(edge_of(request), batch, asked, http_asker(request))
     return answer(CollectionResponse(id_), 202, {"Location": f"/batches/{batch}/results/{id_}"})
+
+
+@routes.get(f"/batches/{ID}/results")
+async def get_collections(request: web.Request) -> web.Response:
+    """Answer the collections of a batch, newest first."""
+    query = read_query(request, CollectionsQuery)
+    return answer(ResultsList(await list_results(edge_of(request), request.match_info["id"], query.limit)))
 
 
 @routes.get(f"/batches/{ID}/results/{COLLECTION}")
@@ -68,7 +92,8 @@ async def get_file(request: web.Request) -> web.StreamResponse:
         sha256=manifest.sha256,
         read=lambda start, stop: files.read(batch, id_, manifest.sha256, start, stop),
     )
-    return await answer_download(request, file, edge.pace.write_seconds)
+    response = await answer_download(request, file, edge.pace.write_seconds)
+    return _out_of_range(response, manifest.size) if response.status == RangeError.status else response
 
 
 async def collect_results(edge: Edge, batch: str, request: ResultsRequest, asker: Asker) -> str:
@@ -96,6 +121,14 @@ async def collect_results(edge: Edge, batch: str, request: ResultsRequest, asker
     return id_
 
 
+async def list_results(edge: Edge, batch: str, limit: int) -> list[ResultsView]:
+    """Return the newest collections of a batch, whose manifests name no jobs.
+
+    NotFoundError if there is no such batch; UnavailableError if the views do not have it yet.
+    """
+    return await ask_batch(edge, batch, lambda views: views.results(batch, limit))
+
+
 async def find_results(edge: Edge, batch: str, collection: str) -> ResultsView:
     """Return how far a collection is; NotFoundError if there is none of this id."""
     found = await find_collection(edge.connection, batch, collection)
@@ -114,6 +147,16 @@ def _view(found: Collection) -> ResultsView:
         path=asked.path,
         manifest=ended.manifest if isinstance(ended, ResultsCollected) else None,
         error=ended.reason if isinstance(ended, ResultsFailed) else None,
+    )
+
+
+def _out_of_range(response: web.StreamResponse, size: int) -> web.Response:
+    error = RangeError(f"The file has {size} bytes, and none of them is in the range")
+    return web.Response(
+        body=JSON.encode(document(error)),
+        status=error.status,
+        headers={name: response.headers[name] for name in ("Accept-Ranges", "Content-Range")},
+        content_type="application/problem+json",
     )
 
 

@@ -4,23 +4,17 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from functools import reduce
 from weakref import WeakKeyDictionary
 
-from events.batch import BatchDetails, OpenBatch
-from events.batch_decisions import BATCH
-from events.batch_state import BatchState
+from events.batch import BatchDetails
 from events.jetstream.chunks import HEAD_BYTES, NOTHING, PIECE_BYTES, ChunkLog, OtherWriterError, Piece
-from events.jetstream.repository import load_state
-from events.jetstream.snapshots import Snapshots
+from gateway.batch_states import find_state, why
 from gateway.callers import Asker
 from gateway.edge import Edge
-from gateway.lookup import find
 from rota.batch_protocol import AppendRequest, DataView
-from rota.errors import ConflictError, InvalidRequestError, RotaError, TooLargeError, UnavailableError
+from rota.errors import ConflictError, InvalidRequestError, TooLargeError, UnavailableError
 from rota.protocol import BatchStatus
 
-KEPT_FORMATS = frozenset({"xml", "yaml"})
 """Formats that are read from their start after a crash, so that nothing of them is removed before the end."""
 FIRST_LOOK_SECONDS = 0.05
 LONGEST_LOOK_SECONDS = 0.4
@@ -48,16 +42,20 @@ async def append(edge: Edge, request: AppendRequest, asker: Asker) -> DataView:
 
 
 async def seal(edge: Edge, id_: str, asker: Asker) -> DataView:
-    """Say that a stream ends with what is durable; a second time changes nothing. Errors as above."""
-    async with writing(edge, id_, None) as writer:
+    """Say that a stream ends with what is durable; a second time changes nothing. Errors as above.
+
+    A writer that is at work keeps its place: who seals beside it would cut it off.
+    """
+    async with writing(edge, id_, None, takes_place=False) as writer:
         return await writer.finish(asker, complete=True)
 
 
 async def data(edge: Edge, id_: str) -> DataView:
     """Return how much of a stream is durable; errors as of `find_stream`."""
-    await find_stream(edge, id_)
+    _, status = await find_stream(edge, id_)
     last = await ChunkLog(edge.connection, id_).last()
-    return DataView(id_, last.end, last.is_end)
+    # A batch that was cancelled closes its stream, which is not the end that its sender meant.
+    return DataView(id_, last.end, last.is_end and status not in {"cancelling", "cancelled"})
 
 
 async def find_stream(edge: Edge, id_: str) -> tuple[BatchDetails, BatchStatus]:
@@ -65,28 +63,23 @@ async def find_stream(edge: Edge, id_: str) -> tuple[BatchDetails, BatchStatus]:
 
     ConflictError if it reads files, NotFoundError if there is none.
     """
-    state: BatchState | None
-    state, _ = await load_state(edge.log, Snapshots(edge.connection), "batch", id_)
-    if state is None:
-        found = await find(edge, "batch", id_)
-        state = reduce(BATCH.evolve, (recorded.event for recorded in found.events), None)
-        if state is None and isinstance(found.waiting, OpenBatch):
-            return _streamed(id_, found.waiting.details), "reading"
-    if state is None:
-        raise RotaError(f"The batch {id_} has no beginning")
-    return _streamed(id_, state.details), state.status
+    details, state = await find_state(edge, id_)
+    return _streamed(id_, details), state.status if state else "reading"
 
 
 @asynccontextmanager
-async def writing(edge: Edge, id_: str, offset: int | None, *, waits: bool = False) -> AsyncIterator["Writer"]:
+async def writing(
+    edge: Edge, id_: str, offset: int | None, *, waits: bool = False, takes_place: bool = True
+) -> AsyncIterator["Writer"]:
     """Be the only one in this gateway who writes to a batch, from an offset on or at its end.
 
-    `waits` says whether it is held back while there is no room, or refused. Who comes while another one is held
-    back takes its place: that one's sender may be gone, which does not show as long as nothing is read of it.
+    `waits` says whether it is held back while there is no room, or refused. With `takes_place`, who comes while
+    another one is held back takes its place: that one's sender may be gone, which does not show as long as nothing
+    is read of it.
     """
     details, status = await find_stream(edge, id_)
     at_work = _at_work.setdefault(edge, {})
-    if other := at_work.get(id_):
+    if takes_place and (other := at_work.get(id_)):
         await other.give_way()
     if id_ in at_work:
         raise OtherWriterError(f"Another writer sends to the batch {id_}; one is taken at a time")
@@ -112,7 +105,7 @@ class Writer:
         self._is_held = False
         self._gives_way = asyncio.Event()
         self._gone = asyncio.Event()
-        self._kept = details.compression != "none" or details.format in KEPT_FORMATS
+        self._kept = details.keeps_stream
         self._released = HEAD_BYTES
         """What stands before is removed, or kept as the head; as far as that was looked for."""
         self._closed: ConflictError | None = None
@@ -196,9 +189,7 @@ class Writer:
             self._closed = await self._ended(status)
 
     async def _ended(self, status: BatchStatus) -> ConflictError:
-        events = await self._edge.log.load("batch", self._id)
-        reasons = (getattr(recorded.event, "reason", "") for recorded in reversed(events))
-        reason = "" if status in {"completed", "sealed"} else next(filter(None, reasons), "")
+        reason = "" if status in {"completed", "sealed"} else await why(self._edge, self._id, status)
         return ConflictError(
             f"The batch {self._id} takes no more bytes: it is {status.replace('_', ' ')}{reason and f': {reason}'}"
         )

@@ -12,7 +12,7 @@ from projections.batch_rows import ReadFile, RowsJob, choose, find_row
 from projections.batch_views import batch_view, listed_view, paths_of, results_view
 from projections.pages import cursor_of, where
 from rota.batch_protocol import BatchList, BatchView, ResultsView, RowView
-from rota.errors import NotFoundError
+from rota.errors import NotFoundError, UnavailableError
 from rota.protocol import JobFault, Rows
 
 Read = Callable[..., list[sqlite3.Row]]
@@ -67,7 +67,7 @@ def list_batches(read: Read, wanted: dict[str, Any], limit: int, now: datetime |
 
 
 def find_job_of_row(read: Read, batch: str, file: str | int | None, row: int) -> RowView:
-    """Return which job had a row; NotFoundError or InvalidRequestError as `Views.row` says."""
+    """Return which job had a row; errors as `Views.row` says."""
     paths, mends = _paths(read, batch)
     index = choose(file, paths, mends, batch)
     found = read("SELECT * FROM batch_files WHERE batch = ? AND file_index = ?", batch, index)
@@ -107,19 +107,26 @@ def list_bad_rows(read: Read, batch: str, file: str | None, after: tuple[int, in
     return [BadRows(paths[row["file_index"]], *row) for row in found]
 
 
-def find_results(read: Read, batch: str, collection: str) -> ResultsView | None:
-    """Return a collection of a batch's results."""
-    found = read("SELECT * FROM batch_results WHERE batch = ? AND collection = ?", batch, collection)
-    return results_view(found[0]) if found else None
+def list_results(read: Read, batch: str, limit: int) -> list[ResultsView]:
+    """Return the newest collections of a batch's results, as `Views.results` says."""
+    _batch(read, batch)
+    query = "SELECT * FROM batch_results WHERE batch = ? ORDER BY sequence DESC LIMIT ?"
+    return [results_view(row) for row in read(query, batch, limit)]
 
 
 def _paths(read: Read, batch: str) -> tuple[dict[int, str], list[int]]:
     """Return the paths of all files by their numbers, and which of these mend others."""
-    found = read("SELECT paths FROM batches WHERE id = ?", batch)
-    if not found:
-        raise NotFoundError(f"The views do not have the batch {batch} yet: try again", batch=batch)
+    row = _batch(read, batch)
     mends = read(MENDS, batch)
-    return paths_of(found[0], read(PATHS, batch), mends), [row["file_index"] for row in mends]
+    return paths_of(row, read(PATHS, batch), mends), [mend["file_index"] for mend in mends]
+
+
+def _batch(read: Read, id_: str) -> sqlite3.Row:
+    """Return a batch's row; UnavailableError if there is none: nobody knows here whether there will be one."""
+    found = read("SELECT paths FROM batches WHERE id = ?", id_)
+    if not found:
+        raise UnavailableError(f"The views do not have the batch {id_} yet: try again in a moment", batch=id_)
+    return found[0]
 
 
 def _counts(read: Read, id_: str) -> dict[str, int]:

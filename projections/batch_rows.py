@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from events.ids import batch_job_id
 from rota.batch_protocol import RowView
-from rota.errors import InvalidRequestError, NotFoundError
+from rota.errors import InvalidRequestError, NotFoundError, UnavailableError
 from rota.protocol import JobFault, Rows
 
 
@@ -56,9 +56,10 @@ def choose(file: str | int | None, paths: dict[int, str], mends: Sequence[int], 
 
 
 def find_row(file: ReadFile, row: int, find_job: Callable[[str], RowsJob | None]) -> RowView:
-    """Return which job has a row, by its number in the file; NotFoundError says why there is none.
+    """Return which job has a row, by its number in the file.
 
-    The jobs of a file have numbers, and their rows grow with them; those that are not there yet are the last ones.
+    NotFoundError says why there is none, UnavailableError that there is one which is not known here yet. The jobs
+    of a file have numbers, and their rows grow with them; those that are not there yet are the last ones.
     """
     last = file.passed + file.rows - 1
     if row < file.passed:
@@ -74,7 +75,9 @@ def find_row(file: ReadFile, row: int, find_job: Callable[[str], RowsJob | None]
             f"{file.path} is not read as far as row {row}: {file.rows} of its rows are in jobs by now"
         )
     if found is None:
-        raise NotFoundError(f"The views do not have the job with row {row} of {file.path} yet: try again")
+        raise UnavailableError(
+            f"The views do not have the job with row {row} of {file.path} yet: try again in a moment"
+        )
     return RowView(
         file=file.path,
         file_index=file.index,

@@ -35,7 +35,11 @@ def paths_of(batch: sqlite3.Row, found: Sequence[sqlite3.Row], files: Sequence[s
     for some in found:
         paths |= enumerate(unpack(some["paths"], type=list[str]), some["first"])
     # They stand in order, and a file that is mended before what mends it.
-    return paths | {file["file_index"]: paths[file["mends"]] for file in files if file["mends"] is not None}
+    # One by one: what mends a file may be mended itself.
+    for file in files:
+        if file["mends"] is not None:
+            paths[file["file_index"]] = paths[file["mends"]]
+    return paths
 
 
 def batch_view(
@@ -52,7 +56,7 @@ def batch_view(
     left = None
     if now and view.status in ("reading", "sealed"):
         progress = Progress(
-            opened_at=view.opened_at,
+            begun_at=EPOCH + row["begun_at"] * MICROSECOND,
             now=now,
             files=[_known(file) for file in files],
             files_total=row["files"] if row["listed"] else None,
@@ -60,6 +64,8 @@ def batch_view(
             max_rows=row["max_rows"],
             jobs=view.jobs["total"],
             jobs_ended=_ended(counts),
+            rows_before=row["begun_rows"],
+            jobs_before=row["begun_jobs"],
         )
         left = seconds_left(progress, sealed=view.status == "sealed")
     return replace(view, files=shown, error=error, seconds_left=left)
@@ -71,7 +77,7 @@ def listed_view(row: sqlite3.Row, counts: dict[str, int], now: datetime | None) 
 
 
 def results_view(row: sqlite3.Row) -> ResultsView:
-    """Return a collection of results."""
+    """Return a collection of results; its manifest counts jobs, and names none."""
     return ResultsView(
         id=row["collection"],
         status=row["status"],
@@ -84,7 +90,7 @@ def results_view(row: sqlite3.Row) -> ResultsView:
 
 
 def _summary(row: sqlite3.Row, rows: int, bad: int, counts: dict[str, int], now: datetime | None) -> BatchView:
-    opened_at = EPOCH + row["opened_at"] * MICROSECOND
+    begun_at = EPOCH + row["begun_at"] * MICROSECOND
     sealed_at, ended_at = from_microseconds(row["sealed_at"]), from_microseconds(row["ended_at"])
     running = None if row["status"] in ENDED_BATCH else now
     return BatchView(
@@ -96,11 +102,11 @@ def _summary(row: sqlite3.Row, rows: int, bad: int, counts: dict[str, int], now:
         rows=rows,
         bad_rows=bad,
         jobs={**counts, "total": sum(counts.values())},
-        opened_at=opened_at,
+        opened_at=EPOCH + row["opened_at"] * MICROSECOND,
         sealed_at=sealed_at,
         ended_at=ended_at,
-        rows_per_second=rate(rows, opened_at, sealed_at or ended_at or running),
-        jobs_per_second=rate(_ended(counts), opened_at, ended_at or running),
+        rows_per_second=rate(rows - row["begun_rows"], begun_at, sealed_at or ended_at or running),
+        jobs_per_second=rate(_ended(counts) - row["begun_jobs"], begun_at, ended_at or running),
         error=row["error"],
         labels=unpack(row["labels"], type=dict[str, str]) if row["labels"] else {},
     )
@@ -114,7 +120,7 @@ def _file(row: sqlite3.Row, path: str) -> FileView:
         version=row["version"],
         format=row["format"],
         columns=_columns(row),
-        read_bytes=row["offset"],
+        read_bytes=_read_bytes(row),
         rows=row["rows"] or 0,
         jobs=row["jobs"] or 0,
         bad_rows=row["bad"] or 0,
@@ -124,9 +130,20 @@ def _file(row: sqlite3.Row, path: str) -> FileView:
 
 
 def _known(row: sqlite3.Row) -> Known:
-    # The offset is in the decompressed file, and the size that of the file as it is.
-    read = row["offset"] if row["compression"] in (None, "none") else None
-    return Known(row["status"] == "finished", row["size"], read)
+    return Known(row["status"] == "finished", row["size"], _read_bytes(row) if _is_plain(row) else None)
+
+
+def _read_bytes(row: sqlite3.Row) -> int | None:
+    """Return how far the jobs reach in the decompressed file: an estimate, which may be beyond its end."""
+    offset: int | None = row["offset"]
+    if offset is None or row["size"] is None or not _is_plain(row):
+        return offset
+    return min(offset, int(row["size"]))
+
+
+def _is_plain(row: sqlite3.Row) -> bool:
+    """Say whether the size of a file is that of what its offsets stand in."""
+    return row["compression"] in (None, "none")
 
 
 def _columns(row: sqlite3.Row) -> dict[str, str]:

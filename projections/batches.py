@@ -23,6 +23,8 @@ SCHEMA = (
     # looked for) and `labels` are MessagePack; `files` is how many are known, and `listed` whether those are all;
     # `max_rows` is how many rows are taken at most. The two columns after it are for retention: they are set when a
     # batch ends. `mends` is for the table of files: the numbers of those that the last redrive mends, as JSON.
+    # Rates count from `begun_at`: the opening, or the last redrive or resume, whose sequence is `begun_sequence`.
+    # By then `begun_rows` rows were in jobs, and `begun_jobs` jobs had ended that have not been redriven since.
     """
     CREATE TABLE batches (
         sequence INTEGER PRIMARY KEY,
@@ -40,20 +42,30 @@ SCHEMA = (
         last_sequence INTEGER,
         events INTEGER,
         mends TEXT,
+        begun_at INTEGER NOT NULL,
+        begun_sequence INTEGER,
+        begun_rows INTEGER NOT NULL DEFAULT 0,
+        begun_jobs INTEGER NOT NULL DEFAULT 0,
         paths BLOB NOT NULL
     )
     """,
 )
 
 OPEN = """
-    INSERT INTO batches (id, sequence, spec, status, labels, opened_at, files, listed, max_rows, paths)
-    VALUES (?, ?, ?, 'reading', ?, ?, ?, ?, ?, ?)
+    INSERT INTO batches (id, sequence, spec, status, labels, opened_at, begun_at, files, listed, max_rows, paths)
+    VALUES (?, ?, ?, 'reading', ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING
 """
 LIST = "UPDATE batches SET files = max(files, ?), listed = ? WHERE id = ?"
 PAUSE = "UPDATE batches SET status = 'paused' WHERE id = ? AND status = 'reading'"
+# Jobs are counted by their sequences, since ends that come before may be folded after it: see the table of jobs.
+BEGIN = """
+    begun_at = ?, begun_sequence = ?,
+    begun_rows = (SELECT coalesce(sum("rows"), 0) FROM batch_files WHERE batch_files.batch = batches.id),
+    begun_jobs = (SELECT count(*) FROM jobs WHERE jobs.batch = batches.id AND jobs.last_sequence < ?)
+"""
 # What was sealed meanwhile stays that.
-RESUME = "UPDATE batches SET status = 'reading' WHERE id = ? AND status = 'paused'"
+RESUME = f"UPDATE batches SET status = 'reading', {BEGIN} WHERE id = ? AND status = 'paused'"  # noqa: S608 - of our own
 SEAL = "UPDATE batches SET status = 'sealed', sealed_at = ? WHERE id = ?"
 CANCEL = "UPDATE batches SET status = 'cancelling', error = ? WHERE id = ?"
 END = "UPDATE batches SET status = ?, error = ?, ended_at = ?, last_sequence = ?, events = ? WHERE id = ?"
@@ -68,7 +80,7 @@ REDRIVE = f"""
         status = CASE WHEN {ALL_READ} THEN 'sealed' ELSE 'reading' END,
         sealed_at = CASE WHEN {ALL_READ} THEN sealed_at END,
         error = NULL, ended_at = NULL, last_sequence = NULL, events = NULL,
-        mends = ?, files = files + json_array_length(?)
+        mends = ?, files = files + json_array_length(?), {BEGIN}
     WHERE id = ?
 """  # noqa: S608 - of the texts above
 # What is told of a batch after its end is removed with it.
@@ -86,12 +98,14 @@ ENDS: dict[type[End], BatchStatus] = {
 def _opened(event: BatchOpened, sequence: int) -> Row:
     details = event.details
     paths = () if details.searched else details.files
+    at = to_microseconds(event.at)
     return (
         event.originator_id,
         sequence,
         details.spec,
         encode(details.labels) if details.labels else None,
-        to_microseconds(event.at),
+        at,
+        at,
         len(paths),
         not details.searched,
         details.limit,
@@ -103,8 +117,16 @@ def _listed(event: FilesListed, _: int) -> Row:
     return (event.first + len(event.paths), event.last, event.originator_id)
 
 
-def _id(event: BatchPaused | BatchResumed, _: int) -> Row:
+def _paused(event: BatchPaused, _: int) -> Row:
     return (event.originator_id,)
+
+
+def _resumed(event: BatchResumed, sequence: int) -> Row:
+    return (*_begun(event, sequence), event.originator_id)
+
+
+def _begun(event: BatchRedriven | BatchResumed, sequence: int) -> Row:
+    return (to_microseconds(event.at), sequence, sequence)
 
 
 def _sealed(event: BatchSealed, _: int) -> Row:
@@ -115,9 +137,9 @@ def _cancelling(event: BatchCancelling, _: int) -> Row:
     return (event.reason or None, event.originator_id)
 
 
-def _redriven(event: BatchRedriven, _: int) -> Row:
+def _redriven(event: BatchRedriven, sequence: int) -> Row:
     mends = to_json(event.mends).decode()
-    return (mends, mends, mends, mends, event.originator_id)
+    return (mends, mends, mends, mends, *_begun(event, sequence), event.originator_id)
 
 
 def _ended(event: End, sequence: int) -> Row:
@@ -134,8 +156,8 @@ BATCHES = Projection(
     {
         BatchOpened: Fold(OPEN, _opened),
         FilesListed: Fold(LIST, _listed),
-        BatchPaused: Fold(PAUSE, _id),
-        BatchResumed: Fold(RESUME, _id),
+        BatchPaused: Fold(PAUSE, _paused),
+        BatchResumed: Fold(RESUME, _resumed),
         BatchSealed: Fold(SEAL, _sealed),
         BatchCancelling: Fold(CANCEL, _cancelling),
         BatchRedriven: Fold(REDRIVE, _redriven),

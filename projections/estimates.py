@@ -18,7 +18,8 @@ class Known(Struct, frozen=True):
 class Progress(Struct, frozen=True, kw_only=True):
     """How far a batch has come at a time."""
 
-    opened_at: datetime
+    begun_at: datetime
+    """When it was opened, or redriven or resumed the last time."""
     now: datetime
     files: Sequence[Known]
     files_total: int | None
@@ -27,11 +28,20 @@ class Progress(Struct, frozen=True, kw_only=True):
     max_rows: int | None
     jobs: int
     jobs_ended: int
+    rows_before: int = 0
+    """Rows that were in jobs when it was begun."""
+    jobs_before: int = 0
+    """Jobs that had ended then, and have not been redriven."""
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the opening."""
-        return (self.now - self.opened_at).total_seconds()
+        """Seconds since it was begun."""
+        return (self.now - self.begun_at).total_seconds()
+
+    @property
+    def read_since(self) -> float:
+        """Which share of the rows in jobs came into them since it was begun."""
+        return 1 - self.rows_before / self.rows if self.rows else 1.0
 
 
 def rate(count: int, start: datetime, end: datetime | None) -> float | None:
@@ -41,14 +51,16 @@ def rate(count: int, start: datetime, end: datetime | None) -> float | None:
 
 
 def seconds_left(progress: Progress, *, sealed: bool) -> float | None:
-    """Return how long a batch will take if it goes on as since its opening; None if nobody can tell."""
+    """Return how long a batch will take if it goes on as since it was begun; None if nobody can tell."""
     share = 1.0 if sealed else share_read(progress)
-    if not share or progress.elapsed <= 0 or not progress.jobs_ended:
+    ended_since = progress.jobs_ended - progress.jobs_before
+    read_since = 1.0 if sealed else progress.read_since
+    if not share or progress.elapsed <= 0 or ended_since <= 0 or read_since <= 0:
         # A batch without jobs is over as soon as it is sealed.
         return 0.0 if sealed and not progress.jobs else None
     jobs_left = progress.jobs / share - progress.jobs_ended
-    by_jobs = jobs_left * progress.elapsed / progress.jobs_ended
-    by_reading = (1 - share) * progress.elapsed / share
+    by_jobs = jobs_left * progress.elapsed / ended_since
+    by_reading = (1 - share) * progress.elapsed / (share * read_since)
     return max(0.0, by_jobs, by_reading)
 
 

@@ -74,6 +74,16 @@ SCHEMA = (
         ON CONFLICT (batch, status) DO UPDATE SET count = count + 1;
     END
     """,
+    # The row of a batch that was redriven or resumed counts the jobs that had ended before. It may be long, and few
+    # ends change something of it.
+    """
+    CREATE TRIGGER job_of_batch_ended AFTER UPDATE OF last_sequence ON jobs WHEN NEW.batch IS NOT NULL BEGIN
+        UPDATE batches SET begun_jobs = begun_jobs
+            + coalesce(NEW.last_sequence < begun_sequence, 0) - coalesce(OLD.last_sequence < begun_sequence, 0)
+        WHERE id = NEW.batch AND begun_sequence NOTNULL
+        AND coalesce(NEW.last_sequence < begun_sequence, 0) <> coalesce(OLD.last_sequence < begun_sequence, 0);
+    END
+    """,
     """
     CREATE TRIGGER job_of_batch_removed AFTER DELETE ON jobs WHEN OLD.batch IS NOT NULL BEGIN
         UPDATE batch_jobs SET count = count - 1 WHERE batch = OLD.batch AND status = OLD.status;

@@ -22,7 +22,7 @@ from projections.specs import SPECS
 from projections.sqlite import Row, connect, transaction
 from rota.errors import IncompatibleError, UnavailableError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
 
 PROJECTIONS = (BATCHES, BATCH_FILES, BAD_ROWS, BATCH_RESULTS, JOBS, QUEUES, SPECS)

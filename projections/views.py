@@ -14,9 +14,9 @@ from projections.batch_queries import (
     BadRows,
     find_batch,
     find_job_of_row,
-    find_results,
     list_bad_rows,
     list_batches,
+    list_results,
 )
 from projections.pages import before, cursor_of, where
 from projections.sqlite import connect_read_only, from_microseconds, transaction
@@ -112,8 +112,8 @@ class Views:
     def row(self, batch: str, file: str | int | None, row: int) -> RowView:
         """Return which job had a row of a file, which is given by its path or number (None: the only one).
 
-        NotFoundError says why there is none, also if the views have not come so far; InvalidRequestError if it
-        must be said which file.
+        NotFoundError says why there is none; InvalidRequestError if it must be said which file; UnavailableError if
+        the views have not come so far.
         """
         with transaction(self._connection, "DEFERRED"):
             return find_job_of_row(self._read, batch, file, row)
@@ -124,14 +124,18 @@ class Views:
         """Return in which events of the log there are quarantined rows, in the order of files and rows.
 
         Only those of files with a path, and with a row behind the given number of a file and of a row in it.
-        NotFoundError if there is no such file, or the views do not have the batch yet.
+        NotFoundError if there is no such file; UnavailableError if the views do not have the batch.
         """
         with transaction(self._connection, "DEFERRED"):
             return list_bad_rows(self._read, batch, file, after, limit)
 
-    def results(self, batch: str, collection: str) -> ResultsView | None:
-        """Return a collection of a batch's results."""
-        return find_results(self._read, batch, collection)
+    def results(self, batch: str, limit: int = 100) -> list[ResultsView]:
+        """Return the collections of a batch's results, newest first, whose manifests name no jobs.
+
+        UnavailableError if the views do not have the batch.
+        """
+        with transaction(self._connection, "DEFERRED"):
+            return list_results(self._read, batch, limit)
 
     def queues(self) -> list[QueueView]:
         """Return the queues that have or had jobs, by name, with their jobs counted by state."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, TypeVar
 
-from actors.formats.input import GRID_BYTES
+from actors.formats.input import GRID_BYTES, HEAD_BYTES
 from actors.prefetch import prefetched
 from actors.sources.errors import ChangedError, MomentaryError, SourceError, translated
 from actors.sources.registry import file_system, full_path, shown_path
@@ -53,7 +53,9 @@ class SourceFile:
         self._closed = False
         if connection and connection.root:
             self._stay_below(connection.root)
-        info = self._info()
+        info, self._head = self._begun()
+        self._details = info if hasattr(self._file_system, "beginning") else None
+        """What is opened: nothing else can be read then."""
         if info["type"] == "directory":
             raise SourceError(f"{self.path} is a directory: end it with a slash to have its files read")
         self.size: int | None = info.get("size")
@@ -61,6 +63,8 @@ class SourceFile:
         self.media_type: str | None = info.get("mimetype") or info.get("ContentType")
         self.compression: Compression | None = info.get("compression")
         """What the server has compressed the bytes with, as they are given here; None if it says nothing."""
+        if self._details and len(self._head) == self.size:
+            self._all = self._head
 
     def _stay_below(self, root: str) -> None:
         """Raise NotFoundError if symbolic links lead out of the root, where there are links."""
@@ -72,12 +76,16 @@ class SourceFile:
             raise NotFoundError(f"{self.path} leads out of the root of its connection")
 
     def check_unchanged(self) -> None:
-        """Raise ChangedError if the file is another one by now."""
-        self._check(self._info())
+        """Raise ChangedError if the file is another one by now, unless its bytes are known to be of one version."""
+        if self._all is None or not (self._details and self._details.get("ETag")):
+            self._check(self._info())
 
     def chunks(self, offset: int = 0) -> Generator[bytes, None, None]:
         """Yield the file's bytes from an offset on, cut at the multiples of CHUNK_BYTES; a thread reads ahead."""
-        yield from prefetched(lambda: self._chunks(offset), CHUNKS_AHEAD, f"read ahead {self.path}")
+        if is_small(self.size):
+            yield from self._chunks(offset)
+        else:
+            yield from prefetched(lambda: self._chunks(offset), CHUNKS_AHEAD, f"read ahead {self.path}")
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return bytes from anywhere; fewer only at the end of the file.
@@ -86,7 +94,7 @@ class SourceFile:
         is kept on disk until `close`.
         """
         with self._lock:
-            if self._spool is None and (self._is_small or self._trying(self._open).seekable()):
+            if self._spool is None and (is_small(self.size) or self._trying(self._open).seekable()):
                 return self._read(offset, size)
             if self._spool is None and offset + size <= SMALL_BYTES:
                 return self._fetched(0, offset + size)[offset:]
@@ -103,6 +111,15 @@ class SourceFile:
             if self._spool:
                 self._spool.close()
                 self._spool = None
+
+    def _begun(self) -> tuple[dict[str, Any], bytes]:
+        """Return what is known of the file, and its first bytes if they come with that."""
+        if not hasattr(self._file_system, "beginning"):
+            return self._info(), b""
+        begun: tuple[dict[str, Any], bytes] = self._trying(
+            lambda: self._file_system.beginning(self._full_path, HEAD_BYTES)
+        )
+        return begun
 
     def _info(self) -> dict[str, Any]:
         return self._trying(lambda: self._file_system.info(self._full_path))
@@ -139,15 +156,13 @@ class SourceFile:
 
     def _read(self, offset: int, size: int) -> bytes:
         """Return the bytes at an offset; fewer only at the end."""
-        if self._is_small:
+        if is_small(self.size):
             if self._all is None:
                 self._all = self._fetched(0, SMALL_BYTES)
             return self._all[offset : offset + size]
+        if offset + size <= len(self._head):
+            return self._head[offset : offset + size]
         return self._fetched(offset, size)
-
-    @property
-    def _is_small(self) -> bool:
-        return self.size is not None and self.size <= SMALL_BYTES
 
     def _fetched(self, offset: int, size: int) -> bytes:
         if self.size is not None:
@@ -181,9 +196,13 @@ class SourceFile:
         if self._opened is None:
             if self._closed:
                 raise SourceError(f"{self.path} is not read any more")
-            self._opened = self._file_system.open(self._full_path, "rb", block_size=CHUNK_BYTES, cache_type="none")
-            # What was opened may be newer than what was found.
-            self._check(getattr(self._opened, "details", None) or self._file_system.info(self._full_path))
+            options: dict[str, Any] = {"block_size": CHUNK_BYTES, "cache_type": "none"}
+            if self._details:
+                options["details"] = self._details
+            self._opened = self._file_system.open(self._full_path, "rb", **options)
+            if not self._details:
+                # What was opened may be newer than what was found.
+                self._check(getattr(self._opened, "details", None) or self._file_system.info(self._full_path))
         return self._opened
 
     def _forget(self) -> None:
@@ -194,6 +213,11 @@ class SourceFile:
 
     def _trying(self, attempt: Callable[[], T]) -> T:
         return trying(self.path, attempt)
+
+
+def is_small(size: int | None) -> bool:
+    """Say whether a file of this size is fetched once, at its first read."""
+    return size is not None and size <= SMALL_BYTES
 
 
 def trying(path: str, attempt: Callable[[], T]) -> T:

@@ -17,6 +17,10 @@ from any thread and from several at a time:
   should be fast, those elsewhere should fetch what they ask for. `seekable()` is false if reading elsewhere is
   reading from the start. A read that notices that the file is not the one that was opened raises ChangedError.
   `details`, if the file has it, is what `info` would have said when it was opened.
+- `beginning(path, size)`, which few have: what `info` would say, and the first `size` bytes of that version or all
+  if there are fewer, by one request; no bytes if that cannot be. Where it is, `open` takes `details`, which is what
+  was said then, and asks for nothing. If they have an `ETag`, each read gives bytes of that version or raises
+  ChangedError.
 
 What is not there is FileNotFoundError, what may not be read PermissionError. Other errors may be of any class:
 they are taken for momentary, and the file is opened again, unless they are a SourceError, which is final, or a

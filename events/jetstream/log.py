@@ -104,9 +104,9 @@ class Log:
             raise
         return [stored[append.kind, append.id] for append in appends]
 
-    async def load(self, kind: Kind, id_: str, after: int = 0) -> list[Recorded]:
-        """Return an aggregate's events, oldest first, that stand after a sequence."""
-        messages = await chain(self._connection, self._stream, aggregate_filter(kind, id_), after)
+    async def load(self, kind: Kind, id_: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """Return an aggregate's events that stand after a sequence, oldest first: all, or the first `limit`."""
+        messages = await chain(self._connection, self._stream, aggregate_filter(kind, id_), after, limit)
         return [Recorded(sequence_of(message), decode_event(message.data)) for message in messages]
 
     async def last(self, kind: Kind, id_: str) -> Recorded | None:

@@ -125,6 +125,8 @@ PIN_SECONDS = 5
 
 READERS = "readers"
 """The consumer that hands out batches to be read; a batch is acknowledged when it has ended."""
+COLLECTORS = "collectors"
+"""The consumer that hands out results to be collected; they do not wait for the places of batches."""
 
 
 def partition_consumer(partition: int) -> str:
@@ -157,8 +159,17 @@ CONSUMERS: list[tuple[str, dict[str, Any]]] = [
             "filter_subjects": [
                 "rota.event.batch.*.opened",
                 "rota.event.batch.*.redriven",
-                "rota.event.batch.*.results_requested",
             ],
+            "ack_policy": "explicit",
+            "ack_wait": 10 * SECOND,
+            "max_ack_pending": 1000,
+        },
+    ),
+    (
+        EVENTS,
+        {
+            "durable_name": COLLECTORS,
+            "filter_subject": "rota.event.batch.*.results_requested",
             "ack_policy": "explicit",
             "ack_wait": 10 * SECOND,
             "max_ack_pending": 1000,

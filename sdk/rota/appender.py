@@ -5,13 +5,17 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import quote
 
+from msgspec import UNSET, UnsetType
+
 from rota.batch_protocol import BatchView, DataView
-from rota.errors import ConflictError, RotaError, UnavailableError
-from rota.http import FIRST_PAUSE_SECONDS, Gateway
-from rota.protocol import ENDED_BATCH
+from rota.errors import ConflictError, InvalidRequestError, NotFoundError, RotaError, UnavailableError
+from rota.http import FIRST_PAUSE_SECONDS, EventList, Gateway
+from rota.protocol import ENDED_BATCH, BatchStatus
 
 PIECE_BYTES = 256 * 1024
 MAX_PAUSE_SECONDS = 1.0
+ALL_READ: frozenset[BatchStatus] = frozenset({"sealed", "completed", "completed_with_failures"})
+"""Of a batch whose data was read as far as it is to be."""
 
 log = logging.getLogger("rota.client")
 
@@ -24,6 +28,9 @@ class Appender:
         self.offset = 0
         """How many bytes of the stream are durable."""
         self.sealed = False
+        self.full = False
+        """Whether the batch has all the rows that its `limit` lets it take: what follows is not sent any more."""
+        self._limit: int | UnsetType | None = UNSET
         self._gateway = gateway
         self._path = f"/batches/{quote(batch, safe='')}"
 
@@ -38,18 +45,20 @@ class Appender:
         `sent` is told how far in the stream the bytes are on their way. A connection that is lost is made again,
         and what is not durable is sent again, as long as some of it becomes so within the gateway's patience. Then
         it raises UnavailableError; ConflictError if the stream is sealed, its batch has ended, or somebody else
-        writes it. `offset` tells in any case how much is durable.
+        writes it. `offset` tells in any case how much is durable. It returns as well when the batch is `full`.
         """
         start, clock = self.offset, asyncio.get_running_loop().time
         end = start + len(data)
         stuck: float | None = None
         pause = FIRST_PAUSE_SECONDS
-        while self.offset < end:
+        while self.offset < end and not self.full:
             before, began = self.offset, clock()
             fault = await self._try(memoryview(data)[before - start :], sent)
             if fault is None:
                 return
             await self._take_stock(end, fault)
+            if self.full:
+                return
             if self.offset > before or clock() - began > self._gateway.patience_seconds:
                 # It goes on, or the gateway held it back for long before the connection was lost.
                 stuck, pause = None, FIRST_PAUSE_SECONDS
@@ -62,11 +71,11 @@ class Appender:
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     async def seal(self) -> None:
-        """End the stream: no bytes follow. Nothing happens if it is sealed already. Errors as of `append`."""
+        """End the stream: no bytes follow. Nothing happens if it is sealed, or full. Errors as of `append`."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._gateway.patience_seconds
         pause = FIRST_PAUSE_SECONDS
-        while not self.sealed:
+        while not (self.sealed or self.full):
             try:
                 await self._gateway.post(f"{self._path}/seal")
                 self.sealed = True
@@ -76,10 +85,19 @@ class Appender:
                 if self.sealed:
                     return
                 await self._check_batch(fault)
+                if self.full:
+                    return
                 if clock() + pause > deadline:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+    def too_short(self, size: int) -> InvalidRequestError:
+        """Return the error of data from its beginning that ends before what is durable."""
+        return InvalidRequestError(
+            f"{size} bytes are all there is, but the stream {self.batch} has {self.offset} already. "
+            "To go on, give the data from its beginning"
+        )
 
     async def _try(self, rest: memoryview, sent: Callable[[int], None]) -> RotaError | None:
         """Send the rest once. Return what went wrong, if another try may help."""
@@ -115,17 +133,33 @@ class Appender:
             ) from fault
         if self.offset == end:
             return
-        if self.sealed:
-            raise ConflictError(
-                f"The stream {self.batch} was sealed after {self.offset} bytes: those that follow are no part of it"
-            ) from fault
-        if self.offset == before:
+        if self.sealed or self.offset == before:
             await self._check_batch(fault)
 
     async def _check_batch(self, fault: RotaError) -> None:
-        """Raise ConflictError if the batch takes nothing any more."""
-        status = (await self._gateway.get(self._path, BatchView)).status
-        if status == "cancelling" or status in ENDED_BATCH:
+        """Find out whether the batch is full; ConflictError if it takes nothing any more for another reason."""
+        view = await self._gateway.get(self._path, BatchView)
+        at_end = view.status in ALL_READ
+        limit = await self._find_limit() if at_end or self.sealed else None
+        if at_end and limit is not None and view.rows >= limit:
+            self.full = True
+        elif self.sealed and limit is not None and view.status in {"reading", "paused"}:
+            # A batch that is full is sealed at its end, which its view may not know yet.
+            log.info("batch %s has a limit, and is %s by its view", self.batch, view.status)
+        elif self.sealed:
             raise ConflictError(
-                f"The batch {self.batch} is {status}: it takes no more than the {self.offset} bytes that it has"
+                f"The stream {self.batch} was sealed after {self.offset} bytes: those that follow are no part of it"
             ) from fault
+        elif view.status == "cancelling" or view.status in ENDED_BATCH:
+            is_ = f"The batch {self.batch} is {view.status}"
+            raise ConflictError(f"{is_}: it takes no more than the {self.offset} bytes that it has") from fault
+
+    async def _find_limit(self) -> int | None:
+        """Return how many rows the batch takes at most, as it was opened; None if that is not said any more."""
+        if isinstance(self._limit, UnsetType):
+            try:
+                events = (await self._gateway.get(f"{self._path}/events", EventList)).events
+            except NotFoundError:
+                events = []
+            self._limit = events[0].get("details", {}).get("limit") if events else None
+        return self._limit

@@ -3,19 +3,26 @@
 import argparse
 import re
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
 
 from rota import moment as moments
+from rota.batch_protocol import Tolerance
 from rota.errors import InvalidRequestError
 from rota.export import SINKS
+from rota.whole_file import is_passed_on
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(|[kMGT]i?)B?", re.IGNORECASE)
 ROWS = re.compile(r"([0-9]*)-?([0-9]*)")
+RESULTS_ENDINGS = {".jsonl": "ndjson", ".ndjson": "ndjson", ".ods": "ods", ".parquet": "parquet"}
 EVENT_TYPE = re.compile(r"[a-z]+\.(\*|[a-z_]+)")
+
+
+class UsageError(InvalidRequestError):
+    """Words that do not go together, which no type tells; exit status 2."""
 
 
 def params(text: str) -> dict[str, Any]:
@@ -66,23 +73,47 @@ def point(text: str) -> int | datetime:
 
 
 def output(text: str) -> Path:
-    """Return the path of a file that can be written, by its ending."""
-    if (path := Path(text)).suffix not in SINKS:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in {' or '.join(SINKS)}")
+    """Return the path of something that can be written; `-` is stdout."""
+    path = Path(text)
+    if path.is_dir():  # as is what has no name
+        raise argparse.ArgumentTypeError(f"{text!r} is the name of no file" if text else "give the name of a file")
+    return path
+
+
+def export(text: str) -> Path:
+    """Return the path of a file for events, by its ending; other things than files take NDJSON."""
+    return _ending(text, tuple(SINKS))
+
+
+def ndjson(text: str) -> Path:
+    """Return the path of a file of NDJSON."""
+    return _ending(text, (".ndjson", ".jsonl"))
+
+
+def _ending(text: str, endings: tuple[str, ...]) -> Path:
+    path = output(text)
+    if path.suffix not in endings and not is_passed_on(path):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {' or '.join(endings)}")
     return path
 
 
 def sequence(text: str) -> int:
     """Return a sequence, or 0."""
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{number} is less than 0")
-    return number
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
     """Return a number from 1."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{number} is less than {least}")
     return number
 
 
@@ -138,3 +169,28 @@ def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 def merged(params: list[dict[str, Any]]) -> dict[str, Any]:
     """Return params that were given one by one as one object."""
     return {name: value for part in params for name, value in part.items()}
+
+
+def results_format(options: argparse.Namespace) -> str:
+    """Return how results are written: as is said, or as the name of their file ends; UsageError if neither tells."""
+    if options.format:
+        return str(options.format)
+    path = options.output or PurePath(options.path)
+    if path.suffix in RESULTS_ENDINGS:
+        return RESULTS_ENDINGS[path.suffix]
+    if options.output and is_passed_on(path):
+        return "ndjson"
+    raise UsageError(f"{path} does not end in {' or '.join(RESULTS_ENDINGS)}: say with --format what it is to be")
+
+
+def tolerance(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what may go wrong, if that was given; UsageError for two numbers, or two shares, of one thing."""
+    parts: dict[str, Any] = {}
+    for what in ("failed_jobs", "bad_rows"):
+        for value in getattr(options, f"tolerate_{what}"):
+            name = what if isinstance(value, int) else f"{what}_share"
+            if name in parts:
+                kind = "number" if isinstance(value, int) else "share"
+                raise UsageError(f"--tolerate-{what.replace('_', '-')} takes one {kind}, or a number and a share")
+            parts[name] = value
+    return {"tolerance": Tolerance(**parts)} if parts else {}

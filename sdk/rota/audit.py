@@ -105,7 +105,10 @@ async def _write(options: argparse.Namespace, connection: Connection, selection:
     if options.output:
         summary = {"events": count, "file": str(options.output), "up_to": replay.end}
         text = f"{count:,} events up to sequence {replay.end} are in {options.output}"
-        _print([show.json_line(summary) if options.json else text])
+        if is_stdout(options.output):
+            _note(text)
+        else:
+            _print([show.json_line(summary) if options.json else text])
     return count
 
 

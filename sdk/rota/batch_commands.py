@@ -2,7 +2,8 @@
 
 import argparse
 import asyncio
-from contextlib import aclosing, nullcontext
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, get_args
@@ -16,11 +17,13 @@ from rota.batch_protocol import BadRowsAgain, BatchRequest, BatchView, FailedJob
 from rota.client import Client
 from rota.errors import InvalidRequestError
 from rota.options import Selection
-from rota.output import Line, complain, say, say_all
+from rota.output import Line, complain, remark, say, say_all
 from rota.protocol import ENDED_BATCH
 from rota.whole_file import whole_file
 
 PROGRESS_SECONDS = 0.5
+REMARK_SECONDS = 5.0
+"""Who waits for so long is told for what."""
 READING = ("format", "bad_rows")
 """What says how data is read, besides the options of formats."""
 CUTTING = ("first", "limit", "max_jobs_in_flight", "max_bytes_in_flight")
@@ -117,20 +120,22 @@ async def redrive(options: argparse.Namespace) -> int:
     rota redrive 01k9abc --error TimeoutError
     rota redrive 01k9abc --file orders.csv --rows 5000-5999
     rota redrive 01k9abc --quarantined orders.csv --watch
+    rota redrive 01k9abc --quarantined --failed-jobs
     """
     changes: dict[str, Any] = {**given(options, *READING), **_tolerance(options)}
     if options.options:
         changes["options"] = merged(options.options)
     first, last = options.rows or (None, None)
     jobs = FailedJobs(file=options.file, first_row=first, last_row=last, error=options.error)
-    if jobs != FailedJobs():
+    if options.failed_jobs or jobs != FailedJobs():
         changes["jobs"] = jobs
     if options.quarantined:
         changes["rows"] = BadRowsAgain(file=None if options.quarantined is True else options.quarantined)
     async with Client(options.url) as client:
+        before = await client.batches.get(options.id) if options.watch else None
         await client.batches.redrive(options.id, **changes)
         say(options, {"id": options.id}, f"{options.id} will go on")
-        return await follow(options, client, options.id) if options.watch else 0
+        return await follow(options, client, options.id, before.ended_at) if before else 0
 
 
 async def bad_rows(options: argparse.Namespace) -> None:
@@ -156,10 +161,11 @@ async def bad_rows(options: argparse.Namespace) -> None:
 async def row(options: argparse.Namespace) -> None:
     """Show which job had a row, and what became of it.
 
-    rota row 01k9abc orders.csv 1234
+    rota row 01k9abc 1234
+    rota row 01k9abc 1234 --file orders.csv
     """
     async with Client(options.url) as client:
-        found = await client.batches.row(options.id, options.file, options.row)
+        found = await client.batches.row(options.id, options.row, options.file)
     say(options, found, show.record(asdict(found)))
 
 
@@ -176,11 +182,12 @@ async def results(options: argparse.Namespace) -> None:
         "format": options.format or _format_of(options.output or options.path),
         "origin_columns": options.origin_columns,
     }
+    says = "The results are not collected yet; a reader of Rota does that. If none runs: ./scripts/up starts Rota"
     async with Client(options.url) as client:
-        if options.output:
-            view = await client.batches.download_results(options.id, Path(options.output), **chosen)
-        else:
+        with _remarked_after(REMARK_SECONDS, says):
             view = await client.batches.results(options.id, **chosen, **given(options, "connection", "path"))
+        if options.output:
+            await client.batches.download_results(options.id, Path(options.output), collected=view)
     say(options, view, show_batch.collected(view, options.output or f"{options.path} of {options.connection}"))
 
 
@@ -196,14 +203,20 @@ def request_of(options: argparse.Namespace, **more: Any) -> BatchRequest:
     )
 
 
-async def follow(options: argparse.Namespace, client: Client, id_: str) -> int:
-    """Show how far a batch is until it has ended, and print its end; return 0 only if all of it succeeded."""
+async def follow(
+    options: argparse.Namespace, client: Client, id_: str, ended_before: datetime | None = None
+) -> int:
+    """Show how far a batch is until it has ended, and print its end; return 0 only if all of it succeeded.
+
+    `ended_before` is when it had ended before it was redriven: views that show this end are old.
+    """
     line = Line()
     while True:
         batch = await client.batches.get(id_)
         text = show_batch.progress(batch, datetime.now(UTC))
-        line.show(text)
-        if batch.status in ENDED_BATCH:
+        if batch.status not in ENDED_BATCH:
+            line.show(text)
+        elif ended_before is None or batch.ended_at != ended_before:
             break
         await asyncio.sleep(PROGRESS_SECONDS)
     line.clear()
@@ -215,6 +228,16 @@ def verdict(batch: BatchView) -> int:
     """Return the exit status for a batch that has ended, and say what is missing."""
     reason = show_batch.shortfall(batch)
     return complain(reason) if reason else 0
+
+
+@contextmanager
+def _remarked_after(seconds: float, text: str) -> Iterator[None]:
+    """Say something on stderr, once, if what is done here takes longer."""
+    later = asyncio.get_running_loop().call_later(seconds, remark, text)
+    try:
+        yield
+    finally:
+        later.cancel()
 
 
 def _tolerance(options: argparse.Namespace) -> dict[str, Any]:

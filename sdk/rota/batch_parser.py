@@ -1,14 +1,15 @@
 """The words of the commands about batches."""
 
-from argparse import Action, ArgumentParser, Namespace
+from argparse import Action, Namespace
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, get_args
 
 from msgspec import UNSET
 
 from rota import batch_commands, stream_command
-from rota.arguments import limit, output, params, positive, rows, sequence, size, size_limit, tolerated
+from rota.arguments import limit, ndjson, output, params, positive, rows, sequence, size, size_limit, tolerated
 from rota.batch_protocol import ResultsFormat
+from rota.command_parser import CommandParser
 from rota.options import BadRows, Compression
 from rota.protocol import BatchStatus
 
@@ -19,7 +20,7 @@ Run = Callable[[Namespace], Coroutine[Any, Any, int | None]]
 class Command(Protocol):
     """Makes the parser of a command."""
 
-    def __call__(self, run: Run, *, over_nats: bool = False) -> ArgumentParser:
+    def __call__(self, run: Run, *, over_nats: bool = False) -> CommandParser:
         """Return a parser; the command's name and help come from the function that carries it out."""
 
 
@@ -63,6 +64,7 @@ def _add_opening(command: Command) -> None:
     _add_watch(add)
 
     parser = command(stream_command.stream)
+    parser.intermixed = True
     parser.usage = "rota stream [options] SPEC [FILE]\n       rota stream --resume ID [FILE] [--watch]"
     add = parser.add_argument
     add("spec", metavar="SPEC", nargs="?", help="name of a job spec that takes rows")
@@ -97,22 +99,24 @@ def _add_looking(command: Command) -> None:
 
     add = command(batch_commands.row).add_argument
     _add_id(add)
-    add("file", metavar="FILE", help="as the batch calls it; of a stream: stream")
     says = "its number in the file, from 0; rows that cannot be read do not count"
     add("row", type=sequence, metavar="ROW", help=says)
+    add("--file", metavar="FILE", help="as the batch calls it; needed where the batch has more than one")
 
     add = command(batch_commands.bad_rows).add_argument
     _add_id(add)
     add("--file", metavar="FILE", help="only those of this file")
-    add("--output", type=output, metavar="FILE", help="write them to a file whose name ends in .ndjson")
+    says = "write them to a file whose name ends in .ndjson, in place of one that is there; - is stdout"
+    add("--output", type=ndjson, metavar="FILE", help=says)
 
     parser = command(batch_commands.results)
     add = parser.add_argument
     _add_id(add)
-    says = "how they are written (default: as the file's name says, else ndjson)"
+    says = "how they are written (default: as the end of the file's name says: .ndjson, .jsonl, .parquet or .ods)"
     add("--format", choices=get_args(ResultsFormat), help=says)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--output", metavar="FILE", help="download them to this file")
+    says = "download them to this file, in place of one that is there; - is stdout"
+    where.add_argument("--output", type=output, metavar="FILE", help=says)
     where.add_argument("--path", metavar="PATH", help="have them written to this path below a connection")
     add("--connection", metavar="NAME", help="below which --path is")
     add("--origin-columns", action="store_true", help="each row says from which job, file and row it comes")
@@ -129,7 +133,7 @@ def _add_steering(command: Command) -> None:
     _add_id(add)
     _add_flight(add)
     add("--max-readers", type=positive, metavar="N", help="read so many files at a time at most")
-    _add_tolerance(add)
+    _add_tolerance(add, "as before")
 
     add = command(batch_commands.redrive).add_argument
     _add_id(add)
@@ -147,10 +151,13 @@ def _add_steering(command: Command) -> None:
         metavar="FILE",
         nargs="?",
         const=True,
-        help="also read the quarantined rows again, those of FILE or all, after they were mended",
+        help="read the quarantined rows again, those of FILE or all, after they were mended; failed jobs then run "
+        "again only if one of the options for them is given",
     )
+    says = "run all failed jobs again, as without --quarantined (default: all, or with --quarantined none)"
+    add("--failed-jobs", action="store_true", help=says)
     _add_reading(add, "as before", "as before")
-    _add_tolerance(add)
+    _add_tolerance(add, "as before")
     _add_watch(add)
 
 
@@ -175,7 +182,7 @@ def _add_flight(add: Add, jobs: str = "", bytes_: str = "") -> None:
     add("--max-bytes-in-flight", type=size, metavar="SIZE", help=f"{says}{bytes_}")
 
 
-def _add_tolerance(add: Add) -> None:
+def _add_tolerance(add: Add, default: str = "any") -> None:
     for what, says in (("failed-jobs", "jobs may end without success"), ("bad-rows", "rows may be unreadable")):
         add(
             f"--tolerate-{what}",
@@ -183,7 +190,7 @@ def _add_tolerance(add: Add) -> None:
             action="append",
             default=[],
             metavar="N|P%",
-            help=f"so many, or such a share of all {says} before the batch fails; twice for both (default: any)",
+            help=f"so many, or such a share of all {says} before the batch fails; twice for both (default: {default})",
         )
 
 

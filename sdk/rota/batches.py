@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from rota.batch_protocol import (
     Tolerance,
 )
 from rota.data_stream import Stream
+from rota.file_names import check_streamed
 from rota.http import Event, Gateway
 from rota.jobs import spec_name
 from rota.options import BadRows
@@ -41,6 +43,7 @@ DRY_RUN_SECONDS = 90.0
 """The heads of all files are read before the answer comes."""
 PAGE = 1000
 VIEW_LAG_SECONDS = 0.05
+ENDS = frozenset(f"batch.{status}" for status in ENDED_BATCH)
 
 
 class Batches:
@@ -84,18 +87,26 @@ class Batches:
         - `seconds_per_job`: a row waits no longer for others to be in a job with.
         - `stream`: StreamRules: what becomes of it if it falls silent.
 
-        With a `key` of a stream that is there already, it goes on with that one, behind its `offset`.
+        With a `key` of a stream that is there already, it goes on with that one: write the same data from its
+        beginning again, and what is durable is passed over. InvalidRequestError for a format that is not read in
+        pieces.
         """
         opened = _request(request, {"stream": StreamRules(), **fields})
+        check_streamed(opened.format)
 
         async def open_() -> Appender:
             return await self._appender(await self._open(opened))
 
         return Stream(open_, opened.format)
 
-    def resume_stream(self, id_: str) -> Stream:
-        """Return a stream whose writer is gone: after `async with`, write what follows its `offset`."""
-        return Stream(lambda: self._appender(id_))
+    def resume_stream(self, id_: str, *, append: bool = False) -> Stream:
+        """Return a stream whose writer is gone: after `async with`, write the same data from its beginning again.
+
+        What is durable is passed over. Where the data cannot be had again, `append` has what is written follow what
+        is durable: the byte at its `offset` and those behind it. The writer before may have got no further than to
+        the middle of a row.
+        """
+        return Stream(lambda: self._appender(id_), append=append)
 
     async def send_file(
         self,
@@ -109,7 +120,8 @@ class Batches:
 
         What is durable already is passed over: to go on after an interruption, give the file again from its
         beginning. Two pieces of 8 MiB are held, whatever the file's size. `progress` is told how far it is, again
-        and again. Errors as of `Stream.write`; InvalidRequestError if the file is shorter than what is durable.
+        and again. When the batch has all the rows that its `limit` lets it take, the rest is not sent. Errors as of
+        `Stream.write`; InvalidRequestError if the file is shorter than what is durable.
         """
         appender = await self._appender(id_)
         await Sender(appender, file, progress).send()
@@ -148,16 +160,18 @@ class Batches:
         Its `status` says how: completed, completed_with_failures, failed or cancelled.
         """
         async with limit(timeout, f"Batch {id_}"):
-            async for _ in self.watch(id_):
-                pass
-            # A view follows its events; no event tells of it.
-            while (view := await self.get(id_)).status not in ENDED_BATCH:
+            at = None
+            async for event in self.watch(id_):
+                if event["type"] in ENDS:
+                    at = msgspec.convert(event["at"], datetime)
+            # A view follows its events; no event tells of it. It may show the end before a redrive.
+            while not _has_ended(view := await self.get(id_), at):
                 await asyncio.sleep(VIEW_LAG_SECONDS)
             return view
 
     def watch(self, id_: str) -> AsyncGenerator[Event, None]:
         """Yield a batch's events, those from before and those to come, until it has ended."""
-        return self._gateway.follow(_batch(id_), {f"batch.{status}" for status in ENDED_BATCH})
+        return self._gateway.follow(_batch(id_), ENDS)
 
     async def pause(self, id_: str, reason: str = "") -> None:
         """Have a batch schedule no more jobs for now; ConflictError if all are scheduled, or it has ended."""
@@ -204,7 +218,8 @@ class Batches:
 
         Reading goes on where it stopped, and the jobs that ended without success run again: all, or those that
         `jobs` describes. With `rows` the quarantined rows are read again, after their file or the options were
-        mended; then only those jobs run again that `jobs` describes. What succeeded is not run again. In another
+        mended; then no jobs run again but those that `jobs` describes: `FailedJobs()` for all that ended without
+        success. What succeeded is not run again. In another
         format, or with other options, a file is read from its start, past as many rows as are in jobs.
         ConflictError if the batch is completed or cancelled, or if the format or the options are others and rows of
         a file may have been left out as bad.
@@ -214,8 +229,11 @@ class Batches:
         )
         await self._gateway.post(f"{_batch(id_)}/redrive", request)
 
-    async def row(self, id_: str, file: str, row: int) -> RowView:
-        """Return which job had a row, by its number from 0 in its file, and what became of it."""
+    async def row(self, id_: str, row: int, file: str | None = None) -> RowView:
+        """Return which job had a row, by its number from 0 in its file, and what became of it.
+
+        The file may be left out where the batch has one, as a stream has. NotFoundError if no job had the row.
+        """
         return await self._gateway.get(f"{_batch(id_)}/rows", RowView, file=file, row=row)
 
     async def bad_rows(self, id_: str, file: str | None = None) -> AsyncGenerator[BadRowView, None]:
@@ -257,9 +275,13 @@ class Batches:
         *,
         format: ResultsFormat = "ndjson",  # noqa: A002 - the word for it everywhere else, too
         origin_columns: bool = False,
+        collected: ResultsView | None = None,
     ) -> ResultsView:
-        """Have results collected, and write them to a file of this machine: whole or not at all."""
-        view = await self.results(id_, format=format, origin_columns=origin_columns)
+        """Have results collected, and write them to a file of this machine: whole or not at all.
+
+        Give as `collected` what `results` has returned to write those.
+        """
+        view = collected or await self.results(id_, format=format, origin_columns=origin_columns)
         await results.download(self._gateway, _batch(id_), view, path)
         return view
 
@@ -274,6 +296,11 @@ class Batches:
 
 def _request(request: BatchRequest | None, fields: dict[str, Any]) -> BatchRequest:
     return request or BatchRequest(**{**fields, "spec": spec_name(fields["spec"])})
+
+
+def _has_ended(view: BatchView, at: datetime | None) -> bool:
+    """Say whether a view shows the end that happened then, or a later one."""
+    return view.status in ENDED_BATCH and (at is None or (view.ended_at is not None and view.ended_at >= at))
 
 
 def _batch(id_: str) -> str:

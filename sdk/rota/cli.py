@@ -1,6 +1,6 @@
 """The command line `rota`: schedule, watch, work and replay from a shell.
 
-Exit status: 0 done, 1 refused or without success, 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 refused or without success, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
 from rota import audit, commands, extension
-from rota.arguments import event_type, id_, moment, output, point, positive, sequence
+from rota.arguments import UsageError, event_type, export, id_, moment, point, positive, sequence
 from rota.batch_parser import add_batches, add_job_options
+from rota.command_parser import CommandParser
 from rota.errors import RotaError
 from rota.http import DEFAULT_URL
 from rota.moment import SAYS as MOMENTS
@@ -33,26 +34,31 @@ def main(arguments: list[str] | None = None) -> int:
     run: Run = options.run
     try:
         return asyncio.run(run(options)) or 0
+    except UsageError as error:
+        complain(error.detail)
+        return 2
     except RotaError as error:
         places = (f"  {problem.pointer}: {problem.detail}" for problem in error.problems)
         return complain("\n".join([error.detail, *places]))
     except KeyboardInterrupt:
         return 130
+    except asyncio.CancelledError:
+        return 143
     except BrokenPipeError:
         # The reader has seen enough (`rota list | head`); what Python flushes at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="rota",
         description="Schedule jobs, load data sets as batches of jobs, work on them, watch and replay them.",
         epilog="`rota COMMAND --help` shows a command's options and examples.",
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Run, *, over_nats: bool = False) -> argparse.ArgumentParser:
+    def command(run: Run, *, over_nats: bool = False) -> CommandParser:
         does, _, examples = (inspect.getdoc(run) or "").partition("\n\n")
         made = subparsers.add_parser(
             run.__name__.strip("_").replace("_", "-"),
@@ -117,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_audit(command: Callable[..., CommandParser]) -> None:
     replay = command(audit.replay, over_nats=True)
     what = replay.add_mutually_exclusive_group(required=True)
     what.add_argument("id", metavar="ID", nargs="?", type=id_, help="a job's or a batch's, or a spec's name")
@@ -146,7 +152,8 @@ def _add_audit(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--up-to", type=sequence, metavar="SEQ", help="only events up to this sequence")
     add("--since", type=moment, metavar="TIME", help=f"only events that happened then or later: {MOMENTS}")
     add("--until", type=moment, metavar="TIME", help="only events that happened before")
-    add("--output", type=output, metavar="FILE", help="write them to a file, by its ending .ndjson or .parquet")
+    says = "write them to a file, by its ending .ndjson or .parquet, in place of one that is there; - is stdout"
+    add("--output", type=export, metavar="FILE", help=says)
 
     add = command(audit.at, over_nats=True).add_argument
     add("point", type=point, metavar="TIME", help=f"{MOMENTS}; or a sequence of the log")

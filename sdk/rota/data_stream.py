@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self
 
 import msgspec
 
 from rota.appender import Appender
-from rota.errors import ConflictError, InvalidRequestError, RotaError
+from rota.errors import InvalidRequestError, RotaError
 
 REQUEST_BYTES = 1024 * 1024
 MAX_REQUEST_BYTES = 8 * REQUEST_BYTES
@@ -26,12 +26,22 @@ class Stream:
                 await stream.write(line)
 
     Leaving seals it. After an exception it stays open, with what was durable by then: `resume_stream` of its id
-    goes on from there. A stream has one writer at a time; the tasks of one process may share it.
+    goes on, and so does a stream with the same `key`. Write the same data from its beginning again: what is durable
+    is passed over. With `append` what is written follows what is durable.
+
+    A stream has one writer at a time; the tasks of one process may share it.
     """
 
-    def __init__(self, open_: Callable[[], Awaitable[Appender]], format_: str | None = None) -> None:
+    def __init__(
+        self, open_: Callable[[], Awaitable[Appender]], format_: str | None = None, *, append: bool = False
+    ) -> None:
         self._open = open_
         self._format = format_
+        self._append = append
+        self._passed = 0
+        """So many bytes were written that are durable since before this writer."""
+        self._durable = 0
+        """So many are to be passed over."""
         self._buffer = bytearray()
         self._appender: Appender | None = None
         self._sending = asyncio.Lock()
@@ -40,6 +50,7 @@ class Stream:
 
     async def __aenter__(self) -> Self:
         self._appender = await self._open()
+        self._durable = 0 if self._append else self._appender.offset
         return self
 
     async def __aexit__(self, type_: type[BaseException] | None, *_: object) -> None:
@@ -58,7 +69,7 @@ class Stream:
 
     @property
     def offset(self) -> int:
-        """How many bytes of the stream are durable; of one that was resumed, where to read the data on."""
+        """How many bytes of the stream are durable; with `append`, where to read the data on."""
         return self._opened.offset
 
     @property
@@ -66,24 +77,33 @@ class Stream:
         """Whether the stream has ended."""
         return self._opened.sealed
 
+    @property
+    def full(self) -> bool:
+        """Whether the batch has all the rows that its `limit` lets it take: what is written then is left out."""
+        return self._opened.full
+
     async def write(self, data: bytes) -> None:
         """Write some bytes; a row may begin in one call and end in another.
 
         They are sent when they are 1 MiB, or after half a second. It waits while so much is on its way: the sender
         is held back to the speed of the jobs. ConflictError if the stream is sealed or its batch has ended,
         UnavailableError if the gateway cannot be reached for longer than the client is patient; what is not durable
-        is kept, and sent by the next call.
+        is kept, and sent by the next call. When the batch is `full`, nothing more is sent, and that is no error.
         """
-        if self._opened.sealed:
-            raise ConflictError(f"The stream {self.id} is sealed: nothing can be written to it any more")
-        self._buffer += data
-        if self._late or len(self._buffer) >= REQUEST_BYTES:
+        passed = min(len(data), self._durable - self._passed)
+        self._passed += passed
+        if self._opened.full:
+            return
+        self._buffer += memoryview(data)[passed:]
+        if self._late or self._opened.sealed or len(self._buffer) >= REQUEST_BYTES:
             await self.flush()
         elif self._buffer and (self._later is None or self._later.done()):
             self._later = asyncio.create_task(self._linger(), name=f"stream {self.id}")
 
     async def write_rows(self, rows: Iterable[Any]) -> None:
-        """Write values as rows of a stream of NDJSON."""
+        """Write values as rows of a stream of NDJSON: a list of them, or what else yields one after the other."""
+        if isinstance(rows, Mapping | str | bytes):
+            raise TypeError(f"write_rows takes a list of rows, not one {type(rows).__name__}: write_rows([row])")
         if self._format not in {None, "ndjson"}:
             raise InvalidRequestError(f"The stream {self.id} is {self._format}: write its bytes with `write`")
         await self.write(b"".join([msgspec.json.encode(row) + b"\n" for row in rows]))
@@ -98,10 +118,17 @@ class Stream:
                     self._late = False
                 finally:
                     del self._buffer[: min(len(data), self._opened.offset - before)]
+                if self._opened.full:
+                    self._buffer.clear()
 
     async def seal(self) -> None:
-        """Send what was written, and end the stream. A second time nothing happens."""
+        """Send what was written, and end the stream. A second time nothing happens.
+
+        Errors as of `write`; InvalidRequestError if less was written than was durable before.
+        """
         await self.flush()
+        if self._passed < self._durable:
+            raise self._opened.too_short(self._passed)
         await self._opened.seal()
 
     async def _linger(self) -> None:

@@ -100,10 +100,10 @@ SINKS: dict[str, type[Ndjson | Parquet]] = {".ndjson": Ndjson, ".parquet": Parqu
 def exported(path: Path) -> Iterator[Sink]:
     """Write events to a file, in place of the one that is there; if the block fails, nothing has changed.
 
-    InvalidRequestError if it cannot be written.
+    A name with another ending takes NDJSON. InvalidRequestError if it cannot be written.
     """
     with whole_file(path) as file:
-        sink = SINKS[path.suffix](file)
+        sink = SINKS.get(path.suffix, Ndjson)(file)
         try:
             yield sink
         finally:

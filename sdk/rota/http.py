@@ -20,6 +20,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 LONG_POLL_SECONDS = 30
 """How long the gateway holds a question open until there is news; below what proxies usually cut off."""
+PAGE_EVENTS = 1000
+"""How many events of one thing the gateway answers at a time."""
 FIRST_PAUSE_SECONDS = 0.1
 NO_CONTENT = 204
 
@@ -87,17 +89,23 @@ class Gateway:
         return await self._patiently("DELETE", path)
 
     async def follow(self, path: str, ends: Iterable[str] | None = None) -> AsyncGenerator[Event, None]:
-        """Yield all events there are; with `ends` go on as they happen, up to one of these types."""
+        """Yield all events there are; with `ends` go on as they happen, until one of these types has ended it.
+
+        What is told after the end, as of results that are collected, comes too; a redrive takes the end back.
+        """
         after = 0
+        ended = False
         while True:
-            wait = LONG_POLL_SECONDS if ends else None
+            wait = LONG_POLL_SECONDS if ends and not ended else None
             page = await self.get(f"{path}/events", EventList, after=after, wait=wait)
             for event in page.events:
                 yield event
                 after = event["sequence"]
-                if ends and event["type"] in ends and event is page.events[-1]:  # a batch may be redriven after it
-                    return
-            if not ends and not page.events:
+                if ends and event["type"] in ends:
+                    ended = True
+                elif event["type"].endswith(".redriven"):
+                    ended = False
+            if len(page.events) < PAGE_EVENTS and (ended or not (ends or page.events)):
                 return
 
     @asynccontextmanager

@@ -26,6 +26,11 @@ def complain(text: str) -> int:
     return 1
 
 
+def remark(text: str) -> None:
+    """Print what is worth knowing, though nothing went wrong."""
+    complain(text)
+
+
 class Line:
     """A line of the terminal that is written over, and removed at the end; nothing if stderr is no terminal."""
 

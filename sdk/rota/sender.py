@@ -28,6 +28,8 @@ class Sent(Struct, frozen=True):
     """Of the file; None for a pipe."""
     reading: bool
     """Whether it waits for the file; else the gateway has not yet taken what was read."""
+    full: bool = False
+    """Whether the batch has all the rows that its `limit` lets it take, so that the rest is not sent."""
 
 
 class Sender:
@@ -44,7 +46,7 @@ class Sender:
         self._at_end = False
 
     async def send(self) -> None:
-        """Send all that follows what is durable; when it returns, all is.
+        """Send all that follows what is durable; when it returns, all is, or the batch is full.
 
         InvalidRequestError if the file cannot be read, or is shorter than what is durable. Errors else as of
         `Appender.append`.
@@ -62,6 +64,9 @@ class Sender:
                     self._sending = True
                     await self._appender.append(data, self._note)
                     self._sending = False
+                    if self._appender.full:
+                        self._tell()
+                        return
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
@@ -80,10 +85,7 @@ class Sender:
         else:
             place = size
         if place < count:
-            raise InvalidRequestError(
-                f"{place} bytes are all there is, but the stream {self._appender.batch} has {count} already. "
-                "To go on, give the data from its beginning"
-            )
+            raise self._appender.too_short(place)
 
     async def _fill(self) -> bytes:
         """Read one request's bytes, or what comes within a while; nothing at the end."""
@@ -111,8 +113,9 @@ class Sender:
         self._tell()
 
     def _tell(self) -> None:
-        durable = self._appender.offset
-        self._progress(Sent(durable, max(durable, self._sent), self._size, reading=not self._sending))
+        durable, full = self._appender.offset, self._appender.full
+        sent = durable if full else max(durable, self._sent)
+        self._progress(Sent(durable, sent, self._size, reading=not self._sending, full=full))
 
 
 def _read(file: BinaryIO, size: int) -> bytes:

@@ -18,7 +18,7 @@ from rota.batch_protocol import BatchRequest, StreamRules
 from rota.client import Client
 from rota.errors import ConflictError, InvalidRequestError, RotaError
 from rota.file_names import named
-from rota.output import Line, complain, say
+from rota.output import Line, complain, remark, say
 from rota.sender import Sent
 
 PATIENCE_SECONDS = 60.0
@@ -65,6 +65,9 @@ async def _send(client: Client, id_: str, file: BinaryIO, name: str) -> None:
         with suppress(asyncio.CancelledError):
             await showing
         bar.line.clear()
+    if bar.full:
+        source = "the data" if name == PIPE else name
+        remark(f"The batch has all the rows that its limit lets it take; the rest of {source} was not sent")
 
 
 class Bar:
@@ -80,6 +83,11 @@ class Bar:
     def durable(self) -> int:
         """How many bytes are stored."""
         return self._sent.durable
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch took no more."""
+        return self._sent.full
 
     def note(self, sent: Sent) -> None:
         """Take the news."""

@@ -200,7 +200,13 @@ async def test_each_request_may_be_compressed(http: Http, client: rota.Client, c
     id_ = await http.open_batch(spec="tally", stream={}, format="csv", rows_per_job=100)
     offset = await http.send(id_, pack(body[:7_000]), Content_Encoding=coding)
     assert offset == 7_000
-    await http.send(id_, pack(body[7_000:]), offset, Content_Encoding=coding, Upload_Complete="?1")
+    rest = pack(body[7_000:])
+    blind = await http.patch(
+        f"/batches/{id_}/data", rest, Upload_Offset="7000", Content_Encoding=coding, Upload_Complete="?1"
+    )
+    assert (blind.status, "Upload-Length" in blind.body["detail"]) == (400, True)
+    last = {"Content_Encoding": coding, "Upload_Complete": "?1", "Upload_Length": str(len(body))}
+    await http.send(id_, rest, offset, **last)
     await assert_each_row_once(client, id_, [4], sums(table))
 
 
@@ -276,3 +282,23 @@ async def test_a_stream_that_makes_no_sense_is_refused_with_all_that_is_wrong(ht
     )
     assert answer.status == 400
     assert {error["pointer"] for error in answer.body["errors"]} == {"#/files", "#/format", "#/bytes_per_job"}
+
+
+async def test_quarantined_rows_of_a_stream_are_read_again_in_another_way(http: Http, client: rota.Client) -> None:
+    body = b"id,cents,note\n" + b"".join(b"%d,%s,x\n" % (n, b"?" if n % 10 == 3 else b"1") for n in range(50))
+    id_ = await http.open_batch(
+        spec="echo",
+        stream={},
+        format="csv",
+        rows_per_job=10,
+        bad_rows="quarantine",
+        options={"column_types": {"cents": "int64"}},
+    )
+    await http.send(id_, body, Upload_Complete="?1")
+    view = await http.ended_batch(id_)
+    assert (view["status"], view["rows"], view["bad_rows"]) == ("completed_with_failures", 45, 5)
+    await http.done(f"/batches/{id_}/redrive", {"rows": {}, "options": {"column_types": {"cents": "string"}}})
+    view = await http.until_batch(id_, lambda view: view["status"] == "completed")
+    assert view["rows"] == 50
+    found = [row["id"] for rows in (await results(client, id_)).values() for row in rows]
+    assert sorted(found) == list(range(50))

@@ -72,7 +72,8 @@ class Gateway:
 
     async def open(self, **others: Any) -> str:
         id_ = new_id()
-        await self.carry_out(OpenBatch(id=id_, details=details(**others)))
+        keeps = others.get("compression", "none") != "none"
+        await self.carry_out(OpenBatch(id=id_, details=details(keeps_stream=keeps, **others)))
         return id_
 
     async def carry_out(self, command: Any) -> None:

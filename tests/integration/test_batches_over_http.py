@@ -11,12 +11,23 @@ import pytest
 import pytest_asyncio
 
 from events.base import EndedError
-from events.batch import AdvanceFile, FailFile, FileFault, FinishFile, Position, QuarantineRows
+from events.batch import (
+    AdvanceFile,
+    FailFile,
+    FileFault,
+    FinishFile,
+    JobsCounted,
+    Position,
+    QuarantineRows,
+)
 from events.batch_control import FinishCancel
 from events.catalog import TAGS, decode_commands
 from events.config import Config
 from events.ids import batch_job_id
+from events.jetstream.log import Append
 from events.job import CancelJob, ScheduleJob
+from gateway.edge import EDGE
+from gateway.lookup import MAX_FOLDED
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.jetstream import Connection, Msg
@@ -193,12 +204,81 @@ async def test_a_row_is_traced_to_its_job_and_the_job_to_its_rows(rota: Viewed) 
     assert (await rota.get("/batches/no/rows?row=1"))[1]["detail"] == "There is no batch no"
 
 
-async def test_a_row_of_a_batch_that_the_views_do_not_have_is_told_so(rota: Viewed) -> None:
-    id_ = await rota.open_batch()
+async def test_what_the_views_do_not_have_yet_of_a_new_batch_is_told_from_its_log(rota: Viewed) -> None:
+    id_ = await rota.open_batch(bad_rows="quarantine")
 
+    assert await rota.get(f"/batches/{id_}/bad-rows") == (200, {"bad_rows": [], "next": None})
+    assert await rota.get(f"/batches/{id_}/results") == (200, {"results": []})
     status, problem = await rota.get(f"/batches/{id_}/rows?row=1")
+    detail = "a.csv is not read as far as row 1: 0 of its rows are in jobs by now"
+    assert (status, problem["detail"]) == (404, detail)
 
-    assert (status, problem["detail"]) == (404, f"The views do not have the batch {id_} yet: try again")
+    faults = (FileFault("a.csv, line 2: no", 2),)
+    await rota.carry_out("batch", QuarantineRows(id=id_, file_index=0, bad_before=0, faults=faults))
+    async with rota.http.get(f"/batches/{id_}/bad-rows?format=ndjson") as response:
+        assert [json.loads(line)["line"] for line in (await response.text()).splitlines()] == [2]
+    await rota.carry_out("batch", FinishFile(id=id_, file_index=0, rows=5, jobs=1, bad=1))
+    status, problem = await rota.get(f"/batches/{id_}/rows?row=1")
+    detail = "The views do not have the job with row 1 of a.csv yet: try again in a moment"
+    assert (status, problem["detail"]) == (503, detail)
+
+
+async def test_a_batch_whose_command_waits_has_no_bad_rows(rota: Viewed) -> None:
+    status, answer = await rota.post("/batches", {"spec": "load", "files": ["a.csv"], "connection": "bucket"})
+    assert status == 202
+
+    assert await rota.get(f"/batches/{answer['id']}/bad-rows") == (200, {"bad_rows": [], "next": None})
+
+
+@pytest.mark.parametrize("what", ["bad-rows", "bad-rows?format=ndjson", "results", "rows?row=1"])
+async def test_what_the_views_do_not_have_yet_of_a_long_batch_is_to_be_asked_for_again(
+    rota: Viewed, what: str
+) -> None:
+    id_ = await rota.open_batch()
+    await append_many(rota, id_, MAX_FOLDED)
+
+    async with rota.http.get(f"/batches/{id_}/{what}") as response:
+        problem = await response.json(content_type=None)
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert problem["detail"] == f"The views do not have the batch {id_} yet: try again in a moment"
+    await rota.fold()
+    assert (await rota.get(f"/batches/{id_}/{what.partition('?')[0]}?row=1"))[0] != 503
+
+
+async def append_many(rota: Viewed, id_: str, count: int) -> None:
+    """Append events to a batch that was just opened."""
+    [first] = await rota.log.load("batch", id_)
+    facts: dict[str, Any] = {"originator_id": id_, "at": first.event.at}
+    last = first.sequence
+    for start in range(0, count, 1000):
+        versions = range(start + 2, min(start + 1000, count) + 2)
+        counts: list[Any] = [
+            JobsCounted(originator_version=version, until=version, succeeded=version, failed=0, **facts)
+            for version in versions
+        ]
+        [last] = await rota.log.append([Append("batch", id_, last, counts)])
+
+
+async def test_a_page_of_a_long_history_reads_no_more_than_it_shows(rota: Viewed) -> None:
+    id_ = await rota.open_batch()
+    await append_many(rota, id_, 3500)
+    received = rota.runner.app[EDGE].connection.client.stats
+    versions: list[int] = []
+    after, costs = 0, []
+    while True:
+        before = received["in_msgs"]
+        events = (await rota.get(f"/batches/{id_}/events?after={after}"))[1]["events"]
+        if not events:
+            break
+        costs.append((len(events), received["in_msgs"] - before))
+        versions += [event["version"] for event in events]
+        after = events[-1]["sequence"]
+
+    assert versions == list(range(1, 3502))
+    assert [shown for shown, _ in costs] == [1000, 1000, 1000, 501]
+    assert all(read <= shown + 20 for shown, read in costs), costs
+    middle = (await rota.get(f"/batches/{id_}/events?after={after - 1001}"))[1]["events"]
+    assert [event["version"] for event in middle] == list(range(2501, 3501))
 
 
 async def quarantined(rota: Viewed) -> str:
@@ -292,7 +372,7 @@ async def test_a_batch_shows_how_far_and_how_fast_it_is(rota: Viewed) -> None:
     id_ = await rota.open_batch(bad_rows="skip")
     await rota.queue_rows(id_, 0, 0, 10)
     await rota.carry_out(
-        "batch", AdvanceFile(id=id_, file_index=0, position=Position(offset=70, bad=2), rows=10, jobs=1)
+        "batch", AdvanceFile(id=id_, file_index=0, position=Position(70, 10, bad=2), rows=10, jobs=1)
     )
     await rota.fold()
 

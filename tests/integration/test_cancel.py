@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from actors.one_file import read_one_file
+from actors.some_files import read_some_files
 from events.batch import STREAM, RedriveBatch
 from events.batch_control import BatchCancelled, CancelBatch, PauseBatch
 from events.jetstream.chunks import ChunkLog
@@ -70,9 +70,11 @@ async def test_a_reader_leaves_a_batch_that_is_cancelled_and_asks_to_be_run_agai
         assert (await end(batch)).jobs == 3
 
 
-async def test_a_reader_of_one_file_leaves_a_batch_that_is_cancelled(write_side: WriteSide) -> None:
+async def test_a_reader_of_some_files_leaves_a_batch_that_is_cancelled(write_side: WriteSide) -> None:
     async with opened(write_side, rows(9), max_jobs_in_flight=3) as batch:
-        reading = asyncio.create_task(read_one_file(write_side.connection, lambda: batch.sources, batch.id, 0, 3))
+        reading = asyncio.create_task(
+            read_some_files(write_side.connection, lambda: batch.sources, batch.id, [0], 3)
+        )
         await batch.until_jobs(3)
         await cancel(batch)
 

@@ -18,10 +18,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from events.batch import OpenBatch
+from events.batch import CountJobs, FinishFile, OpenBatch
 from events.batch_control import CancelBatch
 from events.config import Config
-from events.jetstream.chunks import HEAD_BYTES, ChunkLog
+from events.jetstream.chunks import HEAD_BYTES, ChunkLog, remove
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.batch_protocol import MEBIBYTE, StreamRules
@@ -152,6 +152,17 @@ async def write(
             raise ZeroDivisionError
 
 
+async def read_to_its_limit(rota: Rota, id_: str, rows: int, *, completed: bool = True) -> None:
+    """Do as a shard and a reader do with a batch that takes so many rows, in one job."""
+    command = await rota.bus.find_waiting("batch", id_)
+    assert command
+    await rota.carry_out("batch", command)
+    await rota.carry_out("batch", FinishFile(id=id_, file_index=0, rows=rows, jobs=1))
+    if completed:
+        await rota.carry_out("batch", CountJobs(id=id_, until=10**9, succeeded=1, failed=0))
+        await remove(rota.connection, id_)
+
+
 async def stored(rota: Rota, id_: str) -> bytes:
     return b"".join([piece.body async for piece in ChunkLog(rota.connection, id_).pieces(0)])
 
@@ -188,15 +199,18 @@ async def test_little_is_sent_after_a_while(client: Client, rota: Rota) -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_an_exception_leaves_the_stream_open_and_another_writer_goes_on(client: Client, rota: Rota) -> None:
+@pytest.mark.parametrize("append", [False, True])
+async def test_an_exception_leaves_the_stream_open_and_another_writer_goes_on(
+    client: Client, rota: Rota, *, append: bool
+) -> None:
     data = noise(3 * REQUEST_BYTES)
     first = stream(client)
     with pytest.raises(ZeroDivisionError):
         await write(first, data[: 2 * REQUEST_BYTES], data[2 * REQUEST_BYTES : -5], give_up=True)
     assert not await sealed(rota, first.id)
-    async with client.batches.resume_stream(first.id) as second:
+    async with client.batches.resume_stream(first.id, append=append) as second:
         assert second.offset == 2 * REQUEST_BYTES
-        await second.write(data[second.offset :])
+        await second.write(data[second.offset if append else 0 :])
     assert await stored(rota, first.id) == data
 
 
@@ -318,9 +332,11 @@ async def test_a_sealed_stream_takes_no_more(client: Client) -> None:
     found = stream(client)
     await write(found, b"{}\n")
     again = client.batches.resume_stream(found.id)
-    with pytest.raises(ConflictError, match="is sealed"):
-        await write(again, b"{}\n")
+    with pytest.raises(ConflictError, match="was sealed after 3 bytes"):
+        await write(again, b"{}\n", b"{}\n")
     assert (again.offset, again.sealed) == (3, True)
+    with pytest.raises(ConflictError, match="was sealed after 3 bytes"):
+        await write(client.batches.resume_stream(found.id, append=True), b"{}\n")
 
 
 async def test_a_stream_that_somebody_else_seals_says_so(client: Client) -> None:
@@ -345,12 +361,60 @@ async def test_a_stream_that_somebody_else_writes_says_so(client: Client) -> Non
         await write(found, noise(REQUEST_BYTES), meanwhile=write(other, bytes(REQUEST_BYTES + 1)))
 
 
-async def test_a_key_stands_for_one_stream(client: Client, rota: Rota) -> None:
-    for number in range(2):
-        found = stream(client, key="today")
-        with pytest.raises(ZeroDivisionError):
-            await write(found, b"%d" % number * REQUEST_BYTES, give_up=True)
-    assert await stored(rota, found.id) == b"0" * REQUEST_BYTES + b"1" * REQUEST_BYTES
+async def test_a_program_that_runs_again_with_its_key_doubles_no_rows(client: Client, rota: Rota) -> None:
+    rows = [{"n": number} for number in range(200_000)]
+    found = stream(client, key="today")
+    with pytest.raises(ZeroDivisionError):
+        await write(found, b"".join(b'{"n":%d}\n' % row["n"] for row in rows)[:1_234_567], give_up=True)
+    assert not await sealed(rota, found.id)
+    for _ in range(3):
+        async with stream(client, key="today") as again:
+            for first in range(0, len(rows), 30_000):
+                await again.write_rows(rows[first : first + 30_000])
+        assert again.id == found.id
+        assert [json.loads(line) for line in (await stored(rota, found.id)).splitlines()] == rows
+
+
+async def test_data_that_ends_before_what_is_durable_is_not_the_same(client: Client, rota: Rota) -> None:
+    found = stream(client)
+    with pytest.raises(ZeroDivisionError):
+        await write(found, bytes(REQUEST_BYTES), give_up=True)
+    for piece in (b"", b"{}\n"):
+        with pytest.raises(InvalidRequestError, match="bytes are all there is, but the stream"):
+            await write(client.batches.resume_stream(found.id), piece)
+    assert not await sealed(rota, found.id)
+
+
+@pytest.mark.parametrize("completed", [False, True])
+async def test_a_batch_that_has_all_its_rows_takes_no_more_and_that_is_no_error(
+    client: Client, rota: Rota, *, completed: bool
+) -> None:
+    data = b"{}\n" * 3_000_000
+    found = stream(client, limit=5)
+    async with found:
+        await found.write(data[:REQUEST_BYTES])
+        await read_to_its_limit(rota, found.id, 5, completed=completed)
+        for start in range(REQUEST_BYTES, len(data), REQUEST_BYTES):
+            await found.write(data[start : start + REQUEST_BYTES])
+    assert (found.full, found.offset) == (True, REQUEST_BYTES)
+    async with client.batches.resume_stream(found.id) as again:
+        await again.write(data)
+    assert again.full
+    told: list[Sent] = []
+    assert await client.batches.send_file(found.id, io.BytesIO(data), progress=told.append) == REQUEST_BYTES
+    assert told[-1] == Sent(REQUEST_BYTES, REQUEST_BYTES, len(data), reading=True, full=True)
+
+
+async def test_a_stream_that_was_sealed_before_its_limit_takes_no_more_and_that_is_an_error(
+    client: Client, rota: Rota
+) -> None:
+    found = stream(client, limit=5)
+    await write(found, b"{}\n")
+    await read_to_its_limit(rota, found.id, 1)
+    again = client.batches.resume_stream(found.id)
+    with pytest.raises(ConflictError, match="was sealed after 3 bytes"):
+        await write(again, b"{}\n" * 5)
+    assert not again.full
 
 
 async def test_the_command_line_sends_a_file(proxy: Proxy, rota: Rota, tmp_path: Path) -> None:
@@ -396,6 +460,28 @@ async def test_the_command_line_goes_on_after_an_interruption(proxy: Proxy, rota
     assert await process.communicate() == (f"{id_}\n".encode(), b"")
     assert await stored(rota, id_) == file.read_bytes()
     assert await sealed(rota, id_)
+
+
+async def test_the_command_line_ends_when_the_batch_has_all_its_rows(proxy: Proxy, rota: Rota) -> None:
+    words = ("stream", "load", "--format", "ndjson", "--limit", "1", "--watch", "--url", proxy.url)
+    process = await asyncio.create_subprocess_exec(ROTA, *words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"{}\n")
+    id_ = (await process.stdout.readline()).decode().strip()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await stored(rota, id_) != b"{}\n":
+            await asyncio.sleep(0.01)
+        await read_to_its_limit(rota, id_, 1)
+        # The pipe stays open: there is no need to say more.
+        process.stdin.write(b"{}\n")
+        out = await process.stdout.read()
+        assert process.stderr
+        err = await process.stderr.read()
+        await process.wait()
+    assert (process.returncode, out[:9]) == (0, b"completed")
+    says = "The batch has all the rows that its limit lets it take; the rest of the data was not sent"
+    assert err.decode() == f"rota: {says}\n"
 
 
 async def test_a_command_line_that_is_killed_is_gone_on_with(proxy: Proxy, rota: Rota, tmp_path: Path) -> None:
@@ -445,4 +531,4 @@ async def test_batches_are_found_in_the_views(client: Client, rota: Rota, config
         pytest.fail("the batch is not listed")
     assert [row async for row in client.batches.bad_rows(id_)] == []
     with pytest.raises(NotFoundError):
-        await client.batches.row(id_, "stream", 0)
+        await client.batches.row(id_, 0, "stream")

@@ -150,7 +150,7 @@ def test_a_record_batch_that_is_larger_than_the_head_cannot_be_estimated(store: 
 def test_records_are_shown_as_json(store: SourceConnection) -> None:
     view = run(store, "people.ndjson")
 
-    assert view.files[0].columns == {"id": "int64", "born": "record"}
+    assert view.files[0].columns == {"id": "int64", "born": "struct<year: int64>"}
     assert view.jobs[0].rows == [{"id": 1, "born": {"year": 1990}}, {"id": 2, "born": None}]
 
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from actors.offers import Offers
-from actors.one_file import read_one_file
 from actors.reader import Reader
+from actors.some_files import read_some_files
 from events.batch import (
     BatchCompleted,
     BatchCompletedWithFailures,
@@ -245,8 +245,8 @@ async def test_other_readers_take_the_files_that_a_batch_offers(write_side: Writ
     async def other() -> int:
         read = 0
         while offer := await offers.take_for_other():
-            file_index, max_jobs, _ = offer
-            await read_one_file(write_side.connection, site.sources, batch, file_index, max_jobs)
+            files, max_jobs, _ = offer
+            await read_some_files(write_side.connection, site.sources, batch, files, max_jobs)
             read += 1
         return read
 
@@ -258,6 +258,33 @@ async def test_other_readers_take_the_files_that_a_batch_offers(write_side: Writ
 
     assert worker.values == list(range(6))
     assert (await write_side.tags(batch, "batch"))[-1] == "batch.completed"
+
+
+async def test_another_reader_reads_what_is_left_of_several_files(write_side: WriteSide, site: Site) -> None:
+    site.files = {f"{number}.csv": b"n\n%d\n" % number for number in range(6)}
+    batch = await opened(write_side, *site.files, max_readers=3)
+
+    async with working(write_side, batch) as worker, asyncio.timeout(WAIT_SECONDS):
+        for files in ([1, 2, 3, 5], [1, 2, 3, 4], [3, 4]):
+            await read_some_files(write_side.connection, site.sources, batch, files, 10)
+        finished = await write_side.until(batch, "batch.file_finished", "batch", times=5)
+        events = await read(write_side, site, batch)
+
+    assert sorted(worker.values) == list(range(6))
+    assert sorted(event.file_index for event in finished if isinstance(event, FileFinished)) == [1, 2, 3, 4, 5]
+    assert [event.file_index for event in events if isinstance(event, FileFinished)][-1] == 0
+    assert isinstance(events[-1], BatchCompleted)
+
+
+async def test_another_reader_stops_at_a_file_that_it_cannot_read(write_side: WriteSide, site: Site) -> None:
+    site.files = {"0.csv": b"n\n1\n", "1.csv": b"n\n1,2\n", "2.csv": b"n\n3\n"}
+    batch = await opened(write_side, *site.files, max_readers=1)
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        await read_some_files(write_side.connection, site.sources, batch, [0, 1, 2], 10)
+
+    tags = await write_side.tags(batch, "batch")
+    assert (tags.count("batch.file_finished"), tags[-1]) == (1, "batch.failed")
 
 
 async def test_a_file_that_another_reader_cannot_read_fails_the_batch(write_side: WriteSide, site: Site) -> None:
@@ -272,7 +299,7 @@ async def test_a_file_that_another_reader_cannot_read_fails_the_batch(write_side
         for _ in range(2):
             offer = await offers.take_for_other()
             assert offer
-            await read_one_file(write_side.connection, site.sources, batch, *offer[:2])
+            await read_some_files(write_side.connection, site.sources, batch, *offer[:2])
         await leading
 
     assert (await write_side.tags(batch, "batch"))[-1] == "batch.failed"
@@ -370,7 +397,7 @@ async def test_another_reader_goes_on_with_more_jobs_than_it_may_have_in_flight(
         await write_side.until(batch, "batch.redriven", "batch")
 
         async with asyncio.timeout(WAIT_SECONDS):
-            await read_one_file(write_side.connection, site.sources, batch, 0, 2)
+            await read_some_files(write_side.connection, site.sources, batch, [0], 2)
         events = await read(write_side, site, batch)
 
     assert worker.values == [*range(7), 9]

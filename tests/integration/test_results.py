@@ -564,7 +564,6 @@ async def test_results_are_asked_for_looked_at_and_downloaded(batch: Batch, rota
         ("bytes=5-9", 206, slice(5, 10)),
         (f"bytes={PIECE_BYTES - 2}-{PIECE_BYTES + 2}", 206, slice(PIECE_BYTES - 2, PIECE_BYTES + 3)),
         ("bytes=-3", 206, slice(-3, None)),
-        ("bytes=99999999-", 416, None),
         ("bytes=1-2,4-5", 200, slice(None)),
     ],
 )
@@ -582,6 +581,60 @@ async def test_a_range_of_a_file_is_downloaded(
     ) as response:
         assert response.status == status
         assert part is None or await response.read() == whole[part]
+
+
+async def test_a_range_behind_the_end_of_a_file_is_a_problem_that_says_where_that_is(
+    batch: Batch, rota: Rota
+) -> None:
+    place = await downloadable(batch)
+
+    async with rota.http.get(f"{place}/file", headers={"Range": "bytes=12-"}) as response:
+        assert (response.status, response.content_type) == (416, "application/problem+json")
+        assert response.headers["Content-Range"] == "bytes */12"
+        problem = await response.json(content_type=None)
+    assert (problem["status"], problem["type"]) == (416, "https://rota.dev/problems/range-not-satisfiable")
+    assert problem["detail"] == "The file has 12 bytes, and none of them is in the range"
+
+
+async def test_a_file_that_the_caller_has_is_not_sent_again(batch: Batch, rota: Rota) -> None:
+    place = await downloadable(batch)
+    async with rota.http.get(f"{place}/file") as response:
+        tag = response.headers["ETag"]
+
+    async with rota.http.get(f"{place}/file", headers={"If-None-Match": tag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+
+
+async def downloadable(batch: Batch) -> str:
+    """Have a result of 12 bytes collected; return the collection's place."""
+    await batch.open(1)
+    await batch.end(0, 1)
+    collection = await batch.ask()
+    await batch.collect(collection)
+    return f"/batches/{batch.id}/results/{collection}"
+
+
+async def test_collections_of_a_batch_are_listed_newest_first(batch: Batch, rota: Rota) -> None:
+    await batch.open(2)
+    await batch.end(0, 1)
+    ids = [(await rota.post(f"/batches/{batch.id}/results", {}))[1]["id"] for _ in range(2)]
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await find_collection(batch.connection, batch.id, ids[1]):
+            await asyncio.sleep(0.01)
+    await batch.collect(ids[0])
+
+    status, answer = await rota.get(f"/batches/{batch.id}/results")
+
+    assert status == 200
+    newer, older = answer["results"]
+    assert newer == {"id": ids[1], "status": "collecting", "format": "ndjson"}
+    whole = (await rota.get(f"/batches/{batch.id}/results/{ids[0]}"))[1]
+    assert whole["manifest"].pop("pending") == [f"{batch.id}_0-1"]
+    assert older == whole
+    assert (await rota.get(f"/batches/{batch.id}/results?limit=1"))[1]["results"] == [newer]
+    assert (await rota.get(f"/batches/{batch.id}/results?limit=0"))[0] == 400
+    listed = await batch.connection.request("rota.api.batch.results_list", json.dumps({"id": batch.id}).encode())
+    assert json.loads(listed.data) == answer
 
 
 async def test_a_file_that_was_removed_is_not_found(batch: Batch, rota: Rota) -> None:
@@ -665,6 +718,7 @@ async def test_there_are_no_results_of_a_batch_that_does_not_exist(batch: Batch,
     await batch.open(0)
 
     assert (await rota.post("/batches/nothing/results", {}))[0] == 404
+    assert (await rota.get("/batches/nothing/results"))[0] == 404
     assert (await rota.get("/batches/nothing/results/nothing"))[0] == 404
     assert (await rota.get(f"/batches/{batch.id}/results/nothing"))[0] == 404
     assert (await rota.get(f"/batches/{batch.id}/results/nothing/file"))[0] == 404

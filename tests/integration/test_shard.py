@@ -193,7 +193,7 @@ async def test_a_command_that_crashes_the_decider_three_times_is_a_dead_letter_a
     [(sequence, letter)] = [found async for found in letters.list("failed")]
     assert (letter.type, letter.id, letter.tries) == ("batch.advance", batch, TRIES)
     assert letter.reason == "IndexError: tuple index out of range"
-    assert "_step" in letter.traceback
+    assert "_told_of_file" in letter.traceback
     assert (letter.headers[CALLER], letter.headers[CAUSATION_ID]) == ("test", "x.1")
 
     await letters.send_again(sequence)

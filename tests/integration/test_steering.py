@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from actors.offers import Offers
-from actors.one_file import read_one_file
+from actors.some_files import read_some_files
+from actors.sources.file import SMALL_BYTES
 from events.batch import BatchCompleted, BatchFailed
 from events.batch_control import ChangeBatch, PauseBatch, ResumeBatch
 from events.jetstream.topology import PAYLOADS
@@ -102,15 +103,15 @@ async def test_bytes_in_flight_hold_a_reader_back_until_they_are_changed(write_s
         await batch.until_jobs(12)
 
 
-async def test_a_reader_of_one_file_is_steered_with_its_batch(write_side: WriteSide) -> None:
+async def test_a_reader_of_some_files_is_steered_with_its_batch(write_side: WriteSide) -> None:
     async with opened(write_side, rows(9), rows(9), max_jobs_in_flight=4, max_readers=2) as batch:
         offers = Offers()
         leading = asyncio.create_task(batch.reader(offers, leads_only=True).run())
         try:
-            index, max_jobs, others = (await offers.take_for_other()) or (0, 0, 0)
-            assert (index, max_jobs, others) == (0, 2, 2)
+            files, max_jobs, others = (await offers.take_for_other()) or ((), 0, 0)
+            assert (files, max_jobs, others) == ((0,), 2, 2)
             reading = asyncio.create_task(
-                read_one_file(write_side.connection, lambda: batch.sources, batch.id, index, max_jobs)
+                read_some_files(write_side.connection, lambda: batch.sources, batch.id, files, max_jobs)
             )
             await batch.until_jobs(2)
             await pause(batch)
@@ -139,7 +140,32 @@ async def test_files_are_offered_to_as_many_readers_as_a_change_wishes(write_sid
 
             await change(batch, max_readers=3, max_jobs_in_flight=9)
             async with asyncio.timeout(WAIT_SECONDS):
-                assert await offers.take_for_other() == (1, 3, 2)
+                assert await offers.take_for_other() == ((1,), 3, 2)
+        finally:
+            leading.cancel()
+            await asyncio.wait([leading])
+
+
+async def test_large_files_that_would_wait_are_left_to_other_readers(write_side: WriteSide) -> None:
+    large = rows(SMALL_BYTES // 4)
+    async with opened(write_side, *[large] * 8, rows_per_job=10, max_jobs_in_flight=4, max_readers=2) as batch:
+        offers = Offers()
+        leading = asyncio.create_task(batch.reader(offers).run())
+        try:
+            await batch.until_jobs(2)
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert [await offers.take_for_other() for _ in range(6)] == [((n,), 2, 1) for n in range(2, 8)]
+        finally:
+            leading.cancel()
+            await asyncio.wait([leading])
+
+
+async def test_small_files_are_read_beside_each_other(write_side: WriteSide) -> None:
+    """More and more of them, while there is room for their jobs."""
+    async with opened(write_side, *[rows(1)] * 12, max_readers=2) as batch:
+        leading = asyncio.create_task(batch.reader().run())
+        try:
+            await batch.until("file_finished", times=12)
         finally:
             leading.cancel()
             await asyncio.wait([leading])

@@ -527,3 +527,50 @@ async def test_an_answer_is_heard_by_a_client_that_still_sends(gateway: Gateway)
 
     assert answer.startswith(b"HTTP/1.1 409 ")
     assert b"is sealed at byte 0" in answer
+
+
+async def test_bytes_that_drip_are_stored_as_they_come(gateway: Gateway) -> None:
+    """The gaps are shorter than the gateway waits for more."""
+    id_ = await gateway.open()
+    sent = 0
+
+    async def drip() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 10
+            yield b"123456789\n"
+            await asyncio.sleep(0.02)
+
+    sending = asyncio.create_task(gateway.patch(id_, drip(), 0))
+    gateway.tasks.append(sending)
+    for seen in (1, 100, 300):
+        async with asyncio.timeout(10):
+            while (offset := await durable(gateway, id_)) < seen:
+                await asyncio.sleep(0.01)
+        assert sent - offset < 200
+
+
+async def test_who_seals_does_not_cut_off_a_writer_that_is_held_back(gateway: Gateway) -> None:
+    id_ = await gateway.open()
+    sending = asyncio.create_task(gateway.patch(id_, bytes(STREAM_BYTES + 8 * MEBIBYTE), 0))
+    gateway.tasks.append(sending)
+    async with asyncio.timeout(20):
+        while await durable(gateway, id_) < STREAM_BYTES:
+            await asyncio.sleep(0.01)
+
+    sealed = await gateway.ask("POST", f"/batches/{id_}/seal")
+
+    assert sealed.status == 409
+    assert not sending.done()
+
+
+async def test_a_compressed_last_body_says_how_long_the_stream_is(gateway: Gateway) -> None:
+    id_ = await gateway.open()
+    body = gzip.compress(b"123456789\n")
+
+    blind = await gateway.patch(id_, body, 0, complete=True, Content_Encoding="gzip")
+
+    assert (blind.status, blind.offset) == (400, 0)
+    assert "Upload-Length" in blind.detail
+    told = await gateway.patch(id_, body, 0, complete=True, Content_Encoding="gzip", Upload_Length="10")
+    assert (told.status, told.offset, told.complete) == (204, 10, "?1")

@@ -9,9 +9,12 @@ import pytest
 from actors.collecting import Collecting
 from actors.deaths import MAX_DEATHS
 from actors.dry_runs import AT_ONCE, DryRuns
+from actors.leading import Leading
+from actors.offers import Offer
 from actors.reader_pool import ReaderPool
 from actors.supervisor import Supervisor
 from actors.system import ActorDiedError, System
+from events.batch import FinishFile
 from events.batch_results import CollectResults, ResultsFailed
 from events.config import Config
 from events.jetstream.topology import EVENTS, READERS
@@ -71,7 +74,47 @@ class Readers:
         """Do nothing."""
 
 
-def pool_of(readers: Readers) -> ReaderPool:
+class ReadersOfFiles:
+    """In place of Ray: a lead that offers once, and readers of files, which die of some."""
+
+    name = "reader"
+
+    def __init__(self, offer: Offer, deadly: set[int], until_read: int) -> None:
+        self.reads: list[tuple[int, ...]] = []
+        self._offers = [offer]
+        self._deadly = deadly
+        self._until_read = until_read
+        self._all_read = asyncio.Event()
+
+    def spawn(self, *_: object) -> "ReadersOfFiles":
+        return self
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        match method:
+            case "wanted":
+                return 1
+            case "offer" if self._offers:
+                return self._offers.pop(0)
+            case "offer":
+                return await asyncio.Event().wait()
+            case "run":
+                return await self._all_read.wait()
+            case "read":
+                self.reads.append(arguments[1])
+                if len(self.reads) == self._until_read:
+                    self._all_read.set()
+                if self._deadly & set(arguments[1]):
+                    raise ActorDiedError(f"The process of {self.name} has ended")
+        return None
+
+    def processors(self) -> int:
+        return 1
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+def pool_of(readers: Readers | ReadersOfFiles) -> ReaderPool:
     return ReaderPool(Config(), cast(System, readers))
 
 
@@ -153,6 +196,19 @@ async def test_results_that_end_reader_after_reader_are_given_up(write_side: Wri
         [*_, failed] = await batch.until("results_failed")
         assert isinstance(failed, ResultsFailed)
         assert failed.reason == "Collecting the results has ended the process of its reader 5 times"
+
+
+@pytest.mark.usefixtures("shard")
+async def test_of_several_files_those_that_a_dead_reader_left_are_read_alone(write_side: WriteSide) -> None:
+    """So the deadly one is given up by its name, and no other."""
+    async with opened(write_side, *[rows(1)] * 4) as batch, asyncio.timeout(WAIT_SECONDS):
+        await write_side.send(FinishFile(id=batch.id, file_index=1, rows=0, jobs=0, bad=0))
+        await batch.until("file_finished")
+        readers = ReadersOfFiles(((0, 1, 2, 3), 10, 1), deadly={2}, until_read=1 + 1 + MAX_DEATHS)
+
+        await Leading(write_side.connection, pool_of(readers), asyncio.Event()).keep(batch.id)
+
+        assert readers.reads == [(0, 1, 2, 3), (0,), *[(2,)] * MAX_DEATHS]
 
 
 @pytest.mark.usefixtures("shard")

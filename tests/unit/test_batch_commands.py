@@ -14,14 +14,14 @@ import msgspec
 import pytest
 
 from events.formats import FORMATS
-from rota import file_names, show_batch
+from rota import batch_commands, file_names, show_batch
 from rota.arguments import rows, size, tolerated
 from rota.batch_protocol import BadRowView, BatchView, ResultsView
 from rota.sender import Sent
-from tests.unit.test_batches_client import contents, results
+from tests.unit.test_batches_client import contents, limited, results
 from tests.unit.test_cli import ROTA, Rota
 from tests.unit.test_cli import rota as rota  # noqa: PLC0414 - a fixture
-from tests.unit.test_client import END, PlayedGateway, batch, event, streamed
+from tests.unit.test_client import END, PlayedGateway, batch, event, problem, streamed
 
 NOW = datetime(2025, 6, 1, 12, 1, tzinfo=UTC)
 DONE = {"id": "b1", "status": "done"}
@@ -159,11 +159,39 @@ async def test_a_redrive_says_which_jobs_and_rows(rota: Rota, gateway: PlayedGat
     await rota("redrive", "b1", "--file", "a.csv", "--rows", "100-199", "--error", "Timeout")
     await rota("redrive", "b1", "--quarantined", "--tolerate-bad-rows", "5%")
     await rota("redrive", "b1", "--quarantined", "a.csv")
+    await rota("redrive", "b1", "--quarantined", "--failed-jobs")
     assert [body for _, body in gateway.asked] == [
         {"jobs": {"file": "a.csv", "first_row": 100, "last_row": 199, "error": "Timeout"}},
         {"rows": {}, "tolerance": {"bad_rows_share": 0.05}},
         {"rows": {"file": "a.csv"}},
+        {"jobs": {}, "rows": {}},
     ]
+
+
+async def test_the_help_of_a_redrive_says_when_failed_jobs_run_again(rota: Rota) -> None:
+    _, out, _ = await rota("redrive", "--help")
+    assert (
+        "run all failed jobs again, as without --quarantined (default: all, or with --quarantined none)"
+        in " ".join(out.split())
+    )
+
+
+async def test_a_redrive_is_watched_past_the_end_before_it(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", DONE)
+    old = batch("failed", total=2)
+    new = batch("completed", succeeded=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
+    gateway.play("GET /batches/b1", old, old, batch("reading", total=2), new)
+    status, out, err = await rota("redrive", "b1", "--watch")
+    assert (status, err) == (0, "")
+    assert [line.partition(" · ")[0] for line in out.splitlines()] == ["b1 will go on", "completed"]
+
+
+async def test_a_redrive_that_fails_again_is_the_end(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", DONE)
+    new = batch("failed", total=2) | {"ended_at": "2025-06-01T12:00:10Z", "error": "a.csv: no"}
+    gateway.play("GET /batches/b1", batch("failed", total=2), new)
+    status, _, err = await rota("redrive", "b1", "--watch")
+    assert (status, err) == (1, "rota: The batch ended as failed: a.csv: no\n")
 
 
 async def test_a_row_is_found_with_what_became_of_it(rota: Rota, gateway: PlayedGateway) -> None:
@@ -177,8 +205,10 @@ async def test_a_row_is_found_with_what_became_of_it(rota: Rota, gateway: Played
         "last_row": 9,
     }
     gateway.play("GET /batches/b1/rows", row | {"error": {"type": "ValueError", "message": "bad"}})
-    status, out, _ = await rota("row", "b1", "a.csv", "7")
+    status, out, _ = await rota("row", "b1", "7", "--file", "a.csv")
     assert status == 0
+    assert await rota("row", "b1", "7") == (0, out, "")
+    assert [target.partition("?")[2] for target, _ in gateway.asked] == ["file=a.csv&row=7", "row=7"]
     assert "job         j7\nstatus      failed\n" in out
     assert '"message":"bad"' in out
 
@@ -211,6 +241,20 @@ async def test_results_are_downloaded_in_the_format_of_the_files_name(
     assert (status, out) == (0, f"20 rows of 2 jobs are in {file}; 1 jobs ended without success\n")
     assert contents(tmp_path) == {"r.parquet": body}
     assert gateway.asked[0] == ("POST /batches/b1/results", {"format": "parquet", "origin_columns": True})
+
+
+async def test_who_waits_for_results_is_told_what_collects_them(
+    rota: Rota, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
+    gateway.play("GET /batches/b1/results/c1", *[results("collecting")] * 3, results("collected"))
+    monkeypatch.setattr(batch_commands, "REMARK_SECONDS", 0.15)
+    command = ("results", "b1", "--connection", "lake", "--path", "r.ods")
+    status, out, err = await rota(*command)
+    assert (status, out[:14]) == (0, "20 rows of 2 j")
+    says = "The results are not collected yet; a reader of Rota does that. If none runs: ./scripts/up starts Rota"
+    assert err == f"rota: {says}\n"
+    assert (await rota(*command))[2] == ""
 
 
 async def test_results_are_written_below_a_connection(rota: Rota, gateway: PlayedGateway) -> None:
@@ -293,6 +337,25 @@ async def test_a_refusal_while_streaming_says_how_to_go_on(
             "To go on, give the data from its beginning"
         ),
     ]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_batch_that_has_all_the_rows_that_it_takes_ends_the_sending(
+    rota: Rota, gateway: PlayedGateway, tmp_path: Path, *, sealed: bool
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"n\n" + b"1\n" * 100)
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    gateway.play("GET /batches/b1/data", OPEN, {"id": "b1", "offset": 42, "complete": sealed})
+    gateway.play("PATCH /batches/b1/data", problem("conflict", 409))
+    gateway.play("GET /batches/b1", batch("sealed", total=2), batch("completed", succeeded=2, total=2))
+    gateway.play("GET /batches/b1/events", limited(20))
+    status, out, err = await rota("stream", "load", str(file), "--limit", "20", "--watch")
+    assert (status, [line.partition(" · ")[0] for line in out.splitlines()]) == (0, ["b1", "completed"])
+    assert err == (
+        f"rota: The batch has all the rows that its limit lets it take; the rest of {file} was not sent\n"
+    )
+    assert "POST /batches/b1/seal" not in [target for target, _ in gateway.asked]
 
 
 async def test_the_bar_is_shown_on_a_terminal_and_removed(gateway: PlayedGateway, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_rows_that_are_still_bad_can_be_read_again() -> None:
     ]
     events = decide(state_after(*history), count(95, 3), NOW)
     assert isinstance(events[-1], BatchCompletedWithFailures)
-    assert events[-1].reason == "1 rows are in quarantine"
+    assert events[-1].reason == "1 row is in quarantine"
 
     [redriven] = decide(state_after(*history, *events), RedriveBatch(id="b", rows=BadRowsAgain()), NOW)
     assert isinstance(redriven, BatchRedriven)
@@ -186,10 +186,10 @@ def test_rows_of_a_stream_are_not_read_again() -> None:
         quarantined(2, 0, 3),
         finished(3, 0),
         BatchSealed(**facts(4), rows=10, jobs=1),
-        BatchCompletedWithFailures(**facts(5), succeeded=1, failed=0, reason="1 rows are in quarantine"),
+        BatchCompletedWithFailures(**facts(5), succeeded=1, failed=0, reason="1 row is in quarantine"),
     ]
 
-    with pytest.raises(EndedError, match="was streamed in, and its bytes are gone"):
+    with pytest.raises(EndedError, match="was streamed in without quarantine, and its bytes are gone"):
         decide(state_after(*history), RedriveBatch(id="b", rows=BadRowsAgain()), NOW)
 
 
@@ -274,3 +274,75 @@ def test_a_batch_that_is_being_cancelled_does_not_run_jobs_again() -> None:
     [cancelling] = decide(state_after(*REDRIVEN), CancelBatch(id="b"), NOW)
 
     assert known_after(*REDRIVEN, cancelling).redrive is None
+
+
+def streamed(*, keeps: bool) -> list[Event]:
+    details = msgspec.structs.replace(
+        DETAILS, files=("stream",), stream=StreamRules(), bad_rows="quarantine", keeps_stream=keeps
+    )
+    return [
+        BatchOpened(**facts(1), details=details),
+        quarantined(2, 0, 3),
+        finished(3, 0),
+        BatchSealed(**facts(4), rows=10, jobs=1),
+        BatchCompletedWithFailures(**facts(5), succeeded=1, failed=0, reason="1 row is in quarantine"),
+    ]
+
+
+def test_rows_of_a_stream_that_is_kept_are_read_again_in_another_way() -> None:
+    options = {"column_types": {"id": "string"}}
+    redrive = RedriveBatch(id="b", rows=BadRowsAgain(), jobs=None, options=options)
+
+    [redriven] = decide(state_after(*streamed(keeps=True)), redrive, NOW)
+
+    assert redriven == BatchRedriven(**facts(6), mends=(0,), options=options)
+
+
+def test_a_stream_whose_bytes_are_gone_is_read_on_as_it_was_begun_alone() -> None:
+    details = msgspec.structs.replace(DETAILS, files=("stream",), stream=StreamRules())
+    history = [BatchOpened(**facts(1), details=details), *failed_file(2)]
+
+    with pytest.raises(EndedError, match="bytes that were read are gone"):
+        decide(state_after(*history), RedriveBatch(id="b", options={"delimiter": ";"}), NOW)
+    assert decide(state_after(*history), RedriveBatch(id="b", bad_rows="skip"), NOW)
+
+
+def test_a_redrive_that_is_asked_for_twice_under_a_key_is_done_once() -> None:
+    asked = RedriveBatch(id="b", key="again")
+    [redriven] = decide(state_after(*ONE_FAILED), asked, NOW)
+    failed_again = [
+        *ONE_FAILED,
+        redriven,
+        JobsRedriven(**facts(8), redrive=7, jobs=1),
+        BatchCompletedWithFailures(**facts(9), succeeded=1, failed=1, reason="1 of 2 jobs ended without success"),
+    ]
+
+    assert decide(state_after(*failed_again), asked, NOW) == []
+    assert decide(state_after(*failed_again), RedriveBatch(id="b", key="once more"), NOW)
+
+
+def test_rows_that_are_read_again_count_once_for_what_is_tolerated() -> None:
+    """What was bad the first time is judged by what is bad the second time."""
+    history = [
+        tolerating(bad_rows=3),
+        quarantined(2, 0, 3, 4, 5),
+        finished(3, 0),
+        finished(4, 1),
+        BatchSealed(**facts(5), rows=20, jobs=2),
+        BatchCompletedWithFailures(**facts(6), succeeded=2, failed=0, reason="3 rows are in quarantine"),
+        BatchRedriven(**facts(7), mends=(0,)),
+    ]
+    again = msgspec.structs.replace(quarantine(0, 3, 4), file_index=2)
+
+    assert failure_of(history, again) is None
+    assert (
+        failure_of([tolerating(bad_rows=1), *history[1:]], again)
+        == "2 rows cannot be read, and bad_rows tolerates 1"
+    )
+
+
+def test_a_share_of_rows_is_of_those_that_are_told_together() -> None:
+    """Quarantined rows are told before the good ones beside them."""
+    opened = tolerating(bad_rows_share=0.01)
+
+    assert failure_of([opened], quarantine(0, *range(3, 203))) is None

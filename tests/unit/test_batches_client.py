@@ -1,5 +1,6 @@
 """The client's batches, against a server that gives the answers which the gateway documents."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.history import MAX_EVENTS
 from rota import Client, RotaError
 from rota.batch_protocol import BadRowsAgain, BatchRequest, FailedJobs, StreamRules, Tolerance
 from rota.errors import ConflictError, InvalidRequestError, UnavailableError
+from rota.http import PAGE_EVENTS
+from rota.patience import limit
 from tests.unit.test_client import DROP, PlayedGateway, batch, event, problem
 
 DONE = {"id": "b1", "status": "done"}
@@ -39,6 +43,11 @@ def results(status: str, body: bytes = b"", **more: Any) -> dict[str, Any]:
     }
     view = {"id": "c1", "status": status, "format": "ndjson", **more}
     return view | ({"manifest": manifest} if status == "collected" else {})
+
+
+def limited(rows: int) -> dict[str, Any]:
+    """Return the history of a batch that takes so many rows at most."""
+    return {"events": [event(1, "batch.opened") | {"details": {"spec": "load", "limit": rows}}]}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -139,8 +148,12 @@ async def test_a_row_is_found(client: Client, gateway: PlayedGateway) -> None:
         "last_row": 9,
     }
     gateway.play("GET /batches/b1/rows", row)
-    assert (await client.batches.row("b1", "a b.csv", 7)).status == "failed"
-    assert gateway.asked == [("GET /batches/b1/rows?file=a+b.csv&row=7", None)]
+    assert (await client.batches.row("b1", 7, "a b.csv")).status == "failed"
+    assert (await client.batches.row("b1", 7)).file == "a b.csv"
+    assert [target for target, _ in gateway.asked] == [
+        "GET /batches/b1/rows?file=a+b.csv&row=7",
+        "GET /batches/b1/rows?row=7",
+    ]
 
 
 async def test_bad_rows_are_asked_for_by_the_page(client: Client, gateway: PlayedGateway) -> None:
@@ -162,6 +175,63 @@ async def test_waiting_ends_however_the_batch_does(client: Client, gateway: Play
     gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.paused"), event(2, f"batch.{end}")]})
     gateway.play("GET /batches/b1", batch(end, total=0))
     assert (await client.batches.wait("b1", timeout=10)).status == end
+
+
+async def test_watching_ends_though_results_were_collected_after_the_end(
+    client: Client, gateway: PlayedGateway
+) -> None:
+    types = ["batch.completed", "batch.results_requested", "batch.results_collected", "batch.results_failed"]
+    gateway.play("GET /batches/b1/events", {"events": [event(n, type_) for n, type_ in enumerate(types)]})
+    gateway.play("GET /batches/b1", batch("completed", total=0))
+    async with asyncio.timeout(10):
+        assert [one["type"] async for one in client.batches.watch("b1")] == types
+    assert (await client.batches.wait("b1", timeout=10)).status == "completed"
+
+
+async def test_watching_goes_on_after_a_redrive_and_what_follows_it(client: Client, gateway: PlayedGateway) -> None:
+    first = ["batch.failed", "batch.results_requested", "batch.redriven", "batch.results_collected"]
+    pages = [
+        {"events": [event(n, type_) for n, type_ in enumerate(first)]},
+        {"events": []},
+        {"events": [event(9, "batch.completed")]},
+    ]
+    gateway.play("GET /batches/b1/events", *pages)
+    assert [one["type"] async for one in client.batches.watch("b1")] == [*first, "batch.completed"]
+
+
+@pytest.mark.parametrize("more", [[], ["batch.redriven", "batch.completed"], ["batch.results_requested"]])
+async def test_an_end_at_the_end_of_a_full_page_is_not_yet_the_last_event(
+    client: Client, gateway: PlayedGateway, more: list[str]
+) -> None:
+    assert PAGE_EVENTS == MAX_EVENTS
+    types = ["batch.advanced"] * (PAGE_EVENTS - 1) + ["batch.failed"]
+    gateway.play(
+        "GET /batches/b1/events",
+        {"events": [event(n, type_) for n, type_ in enumerate(types)]},
+        {"events": [event(PAGE_EVENTS + n, type_) for n, type_ in enumerate(more)]},
+    )
+    assert [one["type"] async for one in client.batches.watch("b1")] == types + more
+    # The question for what may follow an end is not held open.
+    assert [target.partition("?")[2] for target, _ in gateway.asked] == ["after=0&wait=30", "after=1009"]
+
+
+async def test_waiting_does_not_take_the_end_before_a_redrive_for_that_after_it(
+    client: Client, gateway: PlayedGateway
+) -> None:
+    later = "2025-06-01T12:00:07.123456Z"
+    types = ["batch.failed", "batch.redriven", "batch.completed"]
+    events = [event(n, type_) for n, type_ in enumerate(types)]
+    gateway.play("GET /batches/b1/events", {"events": [*events[:2], events[2] | {"at": later}]})
+    ended = batch("completed", total=0) | {"ended_at": later}
+    gateway.play("GET /batches/b1", batch("failed", total=0), batch("reading", total=0), ended)
+    assert (await client.batches.wait("b1", timeout=10)).status == "completed"
+
+
+async def test_a_time_that_is_up_within_what_is_waited_for_is_told_as_it_is() -> None:
+    for seconds in (None, 60.0):
+        with pytest.raises(TimeoutError, match="of a socket"):
+            async with limit(seconds, "Batch b1"):
+                raise TimeoutError("of a socket")
 
 
 async def test_results_are_waited_for(client: Client, gateway: PlayedGateway) -> None:
@@ -254,6 +324,34 @@ async def test_a_stream_that_is_not_open_says_what_to_do(client: Client) -> None
         await client.batches.stream(spec="load", format="ndjson").write(b"")
 
 
+@pytest.mark.parametrize("status", ["sealed", "completed", "completed_with_failures"])
+async def test_a_batch_that_has_its_rows_needs_no_seal(client: Client, gateway: PlayedGateway, status: str) -> None:
+    gateway.play("GET /batches/b1/data", {"id": "b1", "offset": 7, "complete": False})
+    gateway.play("POST /batches/b1/seal", problem("conflict", 409))
+    gateway.play("GET /batches/b1", batch("reading"), batch(status))
+    gateway.play("GET /batches/b1/events", limited(20))
+    async with client.batches.resume_stream("b1", append=True) as stream:
+        pass
+    assert (stream.full, stream.sealed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "history"), [("completed", limited(21)), ("completed", {"events": []}), ("failed", limited(20))]
+)
+async def test_a_batch_that_was_to_have_more_rows_is_not_taken_for_one_that_is_full(
+    client: Client, gateway: PlayedGateway, status: str, history: dict[str, Any]
+) -> None:
+    gateway.play("GET /batches/b1/data", {"id": "b1", "offset": 7, "complete": True})
+    gateway.play("PATCH /batches/b1/data", problem("conflict", 409))
+    gateway.play("GET /batches/b1", batch(status))
+    gateway.play("GET /batches/b1/events", history)
+    stream = client.batches.resume_stream("b1", append=True)
+    with pytest.raises(ConflictError, match="was sealed after 7 bytes"):
+        async with stream:
+            await stream.write(b"more")
+    assert not stream.full
+
+
 async def test_sealing_waits_until_the_gateway_has_noticed_a_lost_connection(
     client: Client, gateway: PlayedGateway
 ) -> None:
@@ -261,7 +359,7 @@ async def test_sealing_waits_until_the_gateway_has_noticed_a_lost_connection(
     gateway.play("GET /batches/b1", batch("reading"))
     sealed = {"id": "b1", "offset": 7, "complete": True}
     gateway.play("POST /batches/b1/seal", problem("conflict", 409), (200, sealed))
-    async with client.batches.resume_stream("b1") as stream:
+    async with client.batches.resume_stream("b1", append=True) as stream:
         assert stream.offset == 7
     assert stream.sealed
 
@@ -272,7 +370,7 @@ async def test_sealing_a_batch_that_has_failed_is_a_conflict_at_once(
     gateway.play("GET /batches/b1/data", {"id": "b1", "offset": 7, "complete": False})
     gateway.play("GET /batches/b1", batch("failed"))
     gateway.play("POST /batches/b1/seal", problem("conflict", 409))
-    stream = client.batches.resume_stream("b1")
+    stream = client.batches.resume_stream("b1", append=True)
     with pytest.raises(ConflictError, match="is failed: it takes no more than the 7 bytes"):
         async with stream:
             pass

@@ -308,7 +308,7 @@ async def test_a_failed_batch_is_redriven(rota: Rota, gateway: PlayedGateway) ->
 async def test_a_batch_that_is_redriven_can_be_watched_to_its_end(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
     ended = batch("completed", succeeded=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
-    gateway.play("GET /batches/b1", ended)
+    gateway.play("GET /batches/b1", batch("failed"), ended)
     status, out, err = await rota("redrive", "b1", "--watch")
     assert (status, err) == (0, "")
     assert out.splitlines()[1].startswith("completed · 1/1 files")

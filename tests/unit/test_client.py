@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from rota import Client, Job, JobFailedError, JobRequest, RotaError
 from rota.batch_protocol import BatchRequest
 from rota.errors import BY_SLUG, ConflictError, InvalidRequestError, NotFoundError, Problem, UnavailableError
-from rota.protocol import JobFault
+from rota.protocol import ENDED_BATCH, JobFault
 
 DROP = object()
 """The connection is cut in place of an answer."""
@@ -53,7 +53,8 @@ class PlayedGateway:
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.read()
-        self.asked.append((f"{request.method} {request.raw_path}", json.loads(body) if body else None))
+        told: Any = body if request.content_type == "application/octet-stream" else json.loads(body or b"null")
+        self.asked.append((f"{request.method} {request.raw_path}", told if body else None))
         self.keys.append(request.headers.get("Idempotency-Key"))
         self.resumed.append(request.headers.get("Last-Event-ID"))
         answers = self.answers.get(f"{request.method} {request.raw_path.partition('?')[0]}")
@@ -115,6 +116,7 @@ def batch(status: str, **jobs: int) -> dict[str, Any]:
         "rows": 20,
         "jobs": jobs,
         "opened_at": NOW,
+        "ended_at": NOW if status in ENDED_BATCH else None,
     }
 
 

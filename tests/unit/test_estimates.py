@@ -12,7 +12,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 def progress(*files: Known, seconds: float = 10, **changes: Any) -> Progress:
     known: dict[str, Any] = {"files_total": len(files), "rows": 0, "max_rows": None, "jobs": 0, "jobs_ended": 0}
-    return Progress(opened_at=NOON, now=NOON + timedelta(seconds=seconds), files=files, **known | changes)
+    return Progress(begun_at=NOON, now=NOON + timedelta(seconds=seconds), files=files, **known | changes)
 
 
 FINISHED = Known(finished=True, size=100, read=90)
@@ -54,9 +54,24 @@ def test_a_batch_that_works_as_fast_as_it_reads_takes_as_long_as_the_reading() -
     assert seconds_left(progress(HALF, jobs=8, jobs_ended=8), sealed=False) == 10
 
 
+def test_what_was_done_before_a_batch_was_begun_again_says_nothing_of_its_speed() -> None:
+    before: dict[str, Any] = {"rows": 100, "rows_before": 60, "jobs_before": 6}
+    jobs_alone = progress(FINISHED, jobs=10, jobs_ended=8, jobs_before=6, rows=100, rows_before=100)
+
+    # Two jobs in ten seconds, and two are left.
+    assert seconds_left(jobs_alone, sealed=True) == 10
+    # Of the half that is read, two fifths were read in these ten seconds: the other half takes 25 s.
+    assert seconds_left(progress(HALF, jobs=10, jobs_ended=10, **before), sealed=False) == 25
+    # Of 20 jobs in all 12 are left.
+    assert seconds_left(progress(HALF, jobs=10, jobs_ended=8, **before), sealed=False) == 60
+
+
 @pytest.mark.parametrize(
     ("known", "sealed"),
     [
+        (progress(HALF, jobs=8, jobs_ended=4, jobs_before=4), False),
+        (progress(FINISHED, jobs=8, jobs_ended=4, jobs_before=4), True),
+        (progress(HALF, jobs=8, jobs_ended=4, rows=9, rows_before=9), False),
         (progress(HALF, jobs=8), False),
         (progress(files_total=3, jobs=8, jobs_ended=3), False),
         (progress(HALF, jobs=8, jobs_ended=3, seconds=0), False),

@@ -57,7 +57,7 @@ from projections.batch_queries import BadRows
 from projections.tables import apply, create
 from projections.views import Views, fold
 from rota.batch_protocol import BatchView, FailedJobs, FileView, Manifest, ResultsView
-from rota.errors import InvalidRequestError, NotFoundError
+from rota.errors import InvalidRequestError, NotFoundError, UnavailableError
 from rota.protocol import (
     ENDED_JOB,
     FailJob,
@@ -603,6 +603,18 @@ def test_a_file_shows_its_columns_and_how_far_it_is_read() -> None:
     assert file.read_bytes == 175
 
 
+@pytest.mark.parametrize(("compression", "read_bytes"), [("none", 150), ("gzip", 175)])
+def test_no_more_of_a_file_is_read_than_it_has(compression: Any, read_bytes: int) -> None:
+    """How far jobs reach is an estimate; a compressed file has more bytes than its size."""
+    [file] = batch(
+        opened("a.csv"),
+        make(FileFound, "b", 2, file_index=0, size=150, file_version="v", compression=compression),
+        make(BatchAdvanced, "b", 3, file_index=0, position=Position(140, 20), rows=25, jobs=2),
+    ).files
+
+    assert file.read_bytes == read_bytes
+
+
 def test_a_file_that_was_read_at_once_shows_the_columns_of_its_first_job() -> None:
     view = batch(
         opened("a.csv", "b.csv"),
@@ -649,6 +661,83 @@ def test_rates_of_what_is_over_stay() -> None:
         assert (view.rows_per_second, view.jobs_per_second, view.seconds_left) == (2.5, 0.25, None)
 
 
+def slow(*again: Any) -> Views:
+    """Return a batch that has failed after a long time with a job of its four, is begun again, and reads on."""
+    return views(
+        opened("a.csv"),
+        make(FileFound, "b", 2, file_index=0, size=1000, file_version="v"),
+        make(BatchAdvanced, "b", 3, file_index=0, position=Position(400, 80), rows=80, jobs=4),
+        *(queued(f"b_0-{number}", batch="b") for number in range(4)),
+        *(ended(JobSucceeded, f"b_0-{number}") for number in range(3)),
+        ended(JobFailed, "b_0-3"),
+        *again,
+    )
+
+
+def on(at: datetime) -> list[Any]:
+    """Return what is done after a batch was begun again: a job more, which ends."""
+    return [
+        make(BatchAdvanced, "b", 6, at, file_index=0, position=Position(500, 100), rows=100, jobs=5),
+        queued("b_0-4", batch="b"),
+        ended(JobSucceeded, "b_0-4"),
+    ]
+
+
+def test_rates_count_from_the_last_redrive() -> None:
+    redriven = [
+        make(BatchFailed, "b", 4, after(1000), reason="too much"),
+        make(BatchRedriven, "b", 5, after(5000), jobs=FailedJobs()),
+    ]
+    view = slow(*redriven).batch("b", after(5010))
+    assert view
+    assert (view.rows_per_second, view.jobs_per_second, view.seconds_left) == (0, 0, None)
+
+    again = [
+        make(JobRedriven, "b_0-3", 3, redrive=5, batch="b"),
+        queued("b_0-3", 4, attempt=2, batch="b"),
+        ended(JobSucceeded, "b_0-3", 5, attempt=2),
+    ]
+    view = slow(*redriven, *again, *on(after(5005))).batch("b", after(5010))
+    assert view
+    assert (view.rows_per_second, view.jobs_per_second) == (2, 0.2)
+    # Half is read, and a fifth of that in these ten seconds: the other half takes 50 s.
+    assert view.seconds_left == pytest.approx(50)
+
+
+def test_rates_count_from_the_last_resume() -> None:
+    paused = make(BatchPaused, "b", 4, after(10))
+    assert slow(paused, *on(after(20))).batch("b", after(30)).seconds_left is None  # type: ignore[union-attr] # it is there
+    resumed = make(BatchResumed, "b", 5, after(5000))
+
+    view = slow(paused, resumed, *on(after(5005))).batch("b", after(5010))
+
+    assert view
+    assert (view.opened_at, view.rows_per_second, view.jobs_per_second) == (NOW, 2, 0.1)
+    assert view.seconds_left == pytest.approx(50)
+
+
+def test_rates_are_the_same_however_the_log_is_cut() -> None:
+    """Within one cut, ends of jobs may be folded after a redrive that follows them in the log."""
+    history = [
+        opened("a.csv"),
+        *(queued(f"b_0-{number}", batch="b") for number in range(3)),
+        ended(JobFailed, "b_0-0"),
+        ended(JobFailed, "b_0-1"),
+        make(BatchFailed, "b", 2, reason="too much"),
+        make(BatchRedriven, "b", 3, after(100), jobs=FailedJobs()),
+        make(JobRedriven, "b_0-0", 3, redrive=3, batch="b"),
+        ended(JobSucceeded, "b_0-2"),
+    ]
+    recorded = [Recorded(sequence, event) for sequence, event in enumerate(history, start=1)]
+    for cut in range(len(recorded)):
+        connection = create()
+        apply(connection, recorded[:cut])
+        apply(connection, recorded[cut:])
+        # That of job 1: job 0 is redriven, and job 2 ended later.
+        assert tuple(*connection.execute("SELECT begun_jobs FROM batches")) == (1,)
+        assert Views(connection).batch("b", after(110)).jobs_per_second == 0.1  # type: ignore[union-attr] # it is there
+
+
 def test_nobody_can_tell_how_long_a_paused_batch_takes() -> None:
     found = views(
         opened("a.csv"), queued("b_0-0", batch="b"), ended(JobSucceeded, "b_0-0"), make(BatchPaused, "b", 2)
@@ -687,8 +776,9 @@ def test_batches_are_filtered() -> None:
     assert found.batches(spec="load").batches == []
 
 
-def collecting(version: int) -> Any:
-    return make(ResultsRequested, "b", version, collection="c", format="ndjson", connection="lake", path="out")
+def collecting(version: int, collection: str = "c") -> Any:
+    asked: dict[str, Any] = {"format": "ndjson", "connection": "lake", "path": "out"}
+    return make(ResultsRequested, "b", version, collection=collection, **asked)
 
 
 MANIFEST = Manifest(batch="b", spec="add", format="ndjson", jobs={"total": 0}, rows=0, size=0, sha256="")
@@ -698,12 +788,23 @@ def test_a_collection_of_results_is_asked_for_and_ends() -> None:
     history = [opened("a.csv"), collecting(2)]
     asked = ResultsView(id="c", status="collecting", format="ndjson", connection="lake", path="out")
 
-    assert views(*history).results("b", "c") == asked
-    assert views(*history).results("b", "other") is None
-    collected = make(ResultsCollected, "b", 3, collection="c", manifest=MANIFEST)
-    assert views(*history, collected).results("b", "c") == replace(asked, status="collected", manifest=MANIFEST)
+    assert views(*history).results("b") == [asked]
+    manifest = replace(MANIFEST, pending=["b_0-0"], failed=[{"job": "b_0-1"}])
+    collected = make(ResultsCollected, "b", 3, collection="c", manifest=manifest)
+    # The jobs that a manifest names are not shown.
+    assert views(*history, collected).results("b") == [replace(asked, status="collected", manifest=MANIFEST)]
     failed = make(ResultsFailed, "b", 3, collection="c", reason="no room")
-    assert views(*history, failed).results("b", "c") == replace(asked, status="failed", error="no room")
+    assert views(*history, failed).results("b") == [replace(asked, status="failed", error="no room")]
+
+
+def test_collections_are_listed_newest_first() -> None:
+    found = views(opened("a.csv"), *(collecting(2 + index, name) for index, name in enumerate("cab")))
+
+    assert [view.id for view in found.results("b")] == ["b", "a", "c"]
+    assert [view.id for view in found.results("b", limit=2)] == ["b", "a"]
+    assert views(opened("a.csv")).results("b") == []
+    with pytest.raises(UnavailableError, match="do not have the batch other yet"):
+        found.results("other")
 
 
 def test_what_is_told_of_a_batch_after_its_end_counts_for_its_removal() -> None:
@@ -734,6 +835,8 @@ def test_quarantined_rows_are_found_in_the_order_of_files_and_rows() -> None:
     assert found.bad_rows("b", file="a.csv") == [first]
     with pytest.raises(NotFoundError, match=r"no file 'c\.csv'"):
         found.bad_rows("b", file="c.csv")
+    with pytest.raises(UnavailableError, match="do not have the batch other yet"):
+        found.bad_rows("other")
 
 
 def test_a_spec_is_as_it_was_defined_last() -> None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from actors.leading import Leading
+from actors.offers import Offer
 from actors.reader_pool import ReaderPool
 from actors.system import ActorDiedError, System
 from actors.watching import LostActorError
@@ -16,9 +17,7 @@ from rota.jetstream import Connection
 class Readers:
     """In place of Ray: readers of one batch, whose lead says what becomes of each time that it is run."""
 
-    def __init__(
-        self, runs: list[Any] | None = None, offers: list[tuple[int, int, int] | None] | None = None
-    ) -> None:
+    def __init__(self, runs: list[Any] | None = None, offers: list[Offer | None] | None = None) -> None:
         self.read = asyncio.Event()
         self.calls: list[tuple[Any, ...]] = []
         self.leading = self.most_leading = self.ended = 0
@@ -82,7 +81,7 @@ def leading(readers: Readers) -> Leading:
 
 
 async def test_files_are_read_though_their_lead_was_asked_before_it_led() -> None:
-    readers = Readers(offers=[None, (0, 10, 1)])
+    readers = Readers(offers=[None, ((0,), 10, 1)])
 
     async with asyncio.timeout(10):
         await leading(readers).keep("batch")
@@ -102,7 +101,7 @@ async def test_a_lead_that_asks_to_be_run_again_has_not_died() -> None:
 
 async def test_the_readers_of_other_files_end_before_a_lead_is_run_again() -> None:
     parting = asyncio.Event()
-    readers = Readers([parting, True], [(0, 10, 1)])
+    readers = Readers([parting, True], [((0,), 10, 1)])
 
     async with asyncio.timeout(10):
         keeping = asyncio.create_task(leading(readers).keep("batch"))
@@ -110,7 +109,7 @@ async def test_the_readers_of_other_files_end_before_a_lead_is_run_again() -> No
         parting.set()
         await keeping
 
-    assert readers.calls == [("run", "batch", False), ("read", "batch", 0, 10), ("run", "batch", False)]
+    assert readers.calls == [("run", "batch", False), ("read", "batch", (0,), 10), ("run", "batch", False)]
     assert readers.ended == 1
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from actors.sources.errors import SourceError
+from actors.formats.input import HEAD_BYTES
+from actors.sources.errors import ChangedError
 from actors.sources.file import CHUNK_BYTES, SourceFile
 from actors.sources.s3 import file_system
 from actors.sources.walk import walk
@@ -23,6 +24,7 @@ from tests.integration.sources.reading import HUSH, content, failure
 from tests.integration.sources.seaweedfs import Seaweedfs
 
 SMALL = b"id,name\n1,Ann\n2,Bob\n"
+MEDIUM = SMALL * (HEAD_BYTES // len(SMALL) + 1)
 LARGE = random.Random(1).randbytes(2 * CHUNK_BYTES + 12_345)
 
 
@@ -58,6 +60,23 @@ async def test_a_small_object_is_read_over_s3(store: Store) -> None:
         assert await asyncio.to_thread(lambda: b"".join(file.chunks())) == SMALL
 
 
+async def test_an_empty_object_is_read_over_s3(store: Store) -> None:
+    path = await asyncio.to_thread(store.put, "empty.csv", b"")
+
+    with closing(await asyncio.to_thread(SourceFile, bucket(store), path)) as file:
+        assert file.size == 0
+        assert await asyncio.to_thread(lambda: b"".join(file.chunks())) == b""
+        await asyncio.to_thread(file.check_unchanged)
+
+
+async def test_a_folder_is_no_object(store: Store) -> None:
+    await asyncio.to_thread(store.put, "folder/a.csv", SMALL)
+
+    error = await failure(bucket(store), "folder")
+
+    assert str(error) == "folder is a directory: end it with a slash to have its files read"
+
+
 async def test_an_object_is_read_at_random_over_s3(store: Store) -> None:
     path = await asyncio.to_thread(store.put, "large.bin", LARGE)
 
@@ -67,12 +86,31 @@ async def test_an_object_is_read_at_random_over_s3(store: Store) -> None:
 
 
 async def test_an_object_that_is_changed_while_it_is_read_is_noticed(store: Store) -> None:
+    path = await asyncio.to_thread(store.put, "changing.csv", MEDIUM)
+    with closing(await asyncio.to_thread(SourceFile, bucket(store), path)) as file:
+        await asyncio.to_thread(store.put, "changing.csv", MEDIUM[::-1])
+
+        with pytest.raises(ChangedError, match=r"changing\.csv was changed"):
+            await asyncio.to_thread(file.check_unchanged)
+
+
+@pytest.mark.parametrize("body", [MEDIUM, LARGE])
+async def test_an_object_that_is_changed_after_it_was_found_is_not_read_on(store: Store, body: bytes) -> None:
+    path = await asyncio.to_thread(store.put, "changing.csv", body)
+    with closing(await asyncio.to_thread(SourceFile, bucket(store), path)) as file:
+        await asyncio.to_thread(store.put, "changing.csv", body[::-1])
+
+        with pytest.raises(ChangedError, match=r"changing\.csv was changed"):
+            await asyncio.to_thread(file.read_at, HEAD_BYTES, 10)
+
+
+async def test_a_small_object_whose_bytes_are_known_is_the_one_that_was_found(store: Store) -> None:
     path = await asyncio.to_thread(store.put, "changing.csv", SMALL)
     with closing(await asyncio.to_thread(SourceFile, bucket(store), path)) as file:
-        await asyncio.to_thread(store.put, "changing.csv", SMALL + b"3,Eve\n")
+        await asyncio.to_thread(store.put, "changing.csv", SMALL.upper())
 
-        with pytest.raises(SourceError, match=r"changing\.csv was changed"):
-            await asyncio.to_thread(file.check_unchanged)
+        await asyncio.to_thread(file.check_unchanged)
+        assert await asyncio.to_thread(lambda: b"".join(file.chunks())) == SMALL
 
 
 async def test_an_object_that_is_not_there_is_named(store: Store) -> None:
@@ -131,22 +169,26 @@ class Fake(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: list[dict[str, str]]
+    heads: int
+    body = LARGE
+    etag = '"v1"'
 
     def do_HEAD(self) -> None:
-        self._head(200, len(LARGE))
+        type(self).heads += 1
+        self._head(200, len(self.body))
 
     def do_GET(self) -> None:
         self.asked.append(dict(self.headers))
         first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
-        self.send(int(first), min(int(last) + 1, len(LARGE)))
+        self.send(int(first), min(int(last) + 1, len(self.body)))
 
     def send(self, start: int, stop: int) -> None:
-        self._head(206, stop - start, **{"Content-Range": f"bytes {start}-{stop - 1}/{len(LARGE)}"})
-        self.wfile.write(LARGE[start:stop])
+        self._head(206, stop - start, **{"Content-Range": f"bytes {start}-{stop - 1}/{len(self.body)}"})
+        self.wfile.write(self.body[start:stop])
 
     def _head(self, status: int, length: int, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(length), "ETag": '"v1"', **headers}.items():
+        for name, value in {"Content-Length": str(length), "ETag": self.etag, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -174,10 +216,36 @@ class BreaksOff(Fake):
             super().send(start, stop)
 
 
+class HasSmall(Fake):
+    """Has a small object."""
+
+    body = SMALL
+
+
+class HasMedium(Fake):
+    """Has an object that is small, and does not come whole with what is known of it."""
+
+    body = MEDIUM
+
+
+class GivesAnother(HasMedium):
+    """Gives the bytes of another version than it has told of, whatever the request wishes."""
+
+    def send(self, start: int, stop: int) -> None:
+        self.etag = f'"v{len(self.asked)}"'
+        super().send(start, stop)
+
+
+class WithoutVersions(HasMedium):
+    """Gives no ETag that says anything."""
+
+    etag = ""
+
+
 @contextmanager
 def fake(kind: type[Fake]) -> Iterator[S3Connection]:
     """Run a server of a kind, and return a connection to it."""
-    kind.asked = []
+    kind.asked, kind.heads = [], 0
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -209,3 +277,40 @@ async def test_a_body_that_breaks_off_is_asked_for_again() -> None:
 
     ranges = [one["Range"] for one in BreaksOff.asked]
     assert len(ranges) == 2 * len(set(ranges))
+
+
+def read_whole(connection: S3Connection) -> bytes:
+    """Read a file as a batch does that finds out its format."""
+    with closing(SourceFile(connection, "small.csv")) as file:
+        file.read_at(0, 10)
+        body = b"".join(file.chunks())
+        file.check_unchanged()
+    return body
+
+
+async def test_a_small_object_takes_one_request() -> None:
+    with fake(HasSmall) as connection:
+        assert await asyncio.to_thread(read_whole, connection) == SMALL
+
+    assert (HasSmall.heads, len(HasSmall.asked)) == (0, 1)
+
+
+async def test_an_object_that_is_a_little_larger_takes_two_requests() -> None:
+    with fake(HasMedium) as connection:
+        assert await asyncio.to_thread(read_whole, connection) == MEDIUM
+
+    assert HasMedium.heads == 0
+    assert [one.get("If-Match") for one in HasMedium.asked] == [None, '"v1"']
+
+
+async def test_a_server_that_gives_another_version_than_it_was_asked_for_is_noticed() -> None:
+    with fake(GivesAnother) as connection, pytest.raises(ChangedError, match=r"small\.csv was changed"):
+        await asyncio.to_thread(read_whole, connection)
+
+
+async def test_an_object_without_etag_is_looked_at_again_after_it_was_read() -> None:
+    with fake(WithoutVersions) as connection:
+        assert await asyncio.to_thread(read_whole, connection) == MEDIUM
+
+    assert WithoutVersions.heads == 1
+    assert ["If-Match" in one for one in WithoutVersions.asked] == [False, False]

@@ -1,7 +1,7 @@
-"""Reads one file of a batch in a process of its own, while the batch's reader is in another."""
+"""Reads some files of a batch in a process of its own, while the batch's reader is in another."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from actors.batch_log import BatchLog
 from actors.file_reader import FileReader
@@ -17,28 +17,39 @@ STOPS = frozenset({"failed", "cancelling", "cancelled"})
 """What ends the reading, by the names of the batch's events."""
 
 
-async def read_one_file(
+async def read_some_files(
     connection: Connection,
     sources: Callable[[], dict[str, SourceConnection]],
     batch: str,
-    index: int,
+    indexes: Sequence[int],
     max_jobs: int,
 ) -> None:
-    """Read a file to its end, unless the batch ends before; the batch's events say how far it was read already."""
+    """Read files to their end, unless one of them fails or the batch ends before.
+
+    The batch's events say how far they were read already.
+    """
     log = BatchLog(connection, batch, caller="reader")
     state, sequence = await log.state()
-    if state is None or state.status != "reading" or state.files[index].finished:
+    if state is None or state.status != "reading":
         return
-    begun, after = state.files[index], sequence
+    unread = {index: state.files[index] for index in indexes if not state.files[index].finished}
+    if not unread:
+        return
+    known, after = {index: file.jobs for index, file in unread.items()}, sequence
     limits = _limits(state) | {"max_jobs": max_jobs}
-    flight = Flight(before=begun.jobs, known={index: begun.jobs}, paused=state.paused, **limits)
-    if begun.found or begun.jobs:
+    flight = Flight(before=sum(known.values()), known=known, paused=state.paused, **limits)
+    if any(file.found or file.jobs for file in unread.values()):
         # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
         after = await log.opened_at()
     reader = FileReader(log, state.details, sources=sources, connection=connection, flight=flight)
-    async with log.follow(after) as follower:
-        reading = asyncio.create_task(reader.run(index, begun), name=f"read {batch} {index}")
-        ended = asyncio.create_task(_follow(follower, log, index, flight, sequence), name=f"follow {batch}")
+    turns: Iterator[int] = iter(unread)
+    async with log.follow(after, STOPS | STEERING) as follower:
+        reading = asyncio.create_task(
+            reader.run_each(lambda: next(turns, None), state.files), name=f"read files of {batch}"
+        )
+        ended = asyncio.create_task(
+            _follow(follower, log, frozenset(unread), flight, sequence), name=f"follow {batch}"
+        )
         try:
             await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -50,14 +61,14 @@ async def read_one_file(
             task.result()
 
 
-async def _follow(follower: Follower, log: BatchLog, index: int, flight: Flight, seen: int) -> None:
-    """Note the file's jobs that end, and go on as the batch wishes, until it stops after the sequence seen."""
+async def _follow(follower: Follower, log: BatchLog, mine: frozenset[int], flight: Flight, seen: int) -> None:
+    """Note the files' jobs that end, and go on as the batch wishes, until it stops after the sequence seen."""
     while True:
         for message in await follower.take(timeout=TELL_SECONDS):
             _, _, kind, _, name, *_ = message.subject.split(".")
             if kind == "job":
                 place = log.place_of(message)
-                if place is None or place[0] != index:
+                if place is None or place[0] not in mine:
                     continue
                 if name == "redriven":
                     flight.redriven(place)
@@ -67,7 +78,7 @@ async def _follow(follower: Follower, log: BatchLog, index: int, flight: Flight,
                 continue
             elif name in STOPS:
                 return
-            elif name in STEERING:
+            else:
                 state = await log.known_state()
                 flight.adapt(paused=state.paused, **_limits(state))
 
