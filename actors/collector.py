@@ -120,7 +120,7 @@ class Collector:
             await pages.aclose()
 
     async def _counts(self, state: BatchState) -> list[int]:
-        """Return how many jobs each file has: readers that were stopped may have scheduled more than they told of."""
+        """Return how many jobs each file has: a reader that was stopped may have scheduled more than it told of."""
         counts = [file.jobs for file in state.files]
         if state.status == "failed":
             for index, file in enumerate(state.files):

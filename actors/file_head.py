@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from msgspec.structs import replace
 
-from actors.file_reader import WITHOUT_OFFSETS
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.registry import read
@@ -21,7 +20,7 @@ from actors.opening import kinds
 from actors.sources.errors import SourceError
 from actors.sources.file import SourceFile
 from events.batch import BatchDetails, FileFault, Position
-from events.formats import formats
+from events.formats import WITHOUT_OFFSETS, formats
 from events.sources import Connection
 from rota.errors import NotFoundError, TooLargeError
 from rota.options import Compression, Options

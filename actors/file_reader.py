@@ -58,9 +58,6 @@ MANY_FILES = 16
 """At work at a time: what they tell is gathered. Fewer are not held up."""
 TOLD_TOGETHER = 500
 """Files of which a message tells that they are found or finished."""
-WITHOUT_OFFSETS = frozenset({"xml", "yaml"})
-"""Formats that read a file from its start, wherever they go on."""
-
 log = logging.getLogger("rota.reader")
 
 
@@ -208,9 +205,12 @@ class FileReader:
             format=format_,
             compression=compression,
         )
-        await self._tell(found)
-        if (file.version, format_, compression) != (known.version, known.format, known.compression):
+        changed = (file.version, format_, compression) != (known.version, known.format, known.compression)
+        if changed:
+            # Before it is told: a version that the batch knows is not looked at again.
             self._check_countable(known)
+        await self._tell(found)
+        if changed:
             progress.begin_again()
         return format_, compression
 
@@ -231,7 +231,7 @@ class FileReader:
         given = Input(file, compression, pieces_as_they_come=bool(details.stream))
         cuts = await self._cuts(progress, given, format_, cutter, file.check_unchanged)
         jobs = BatchJobs(self._batch, details, progress.index, progress.file, version=file.version, size=file.size)
-        releases = compression == "none" and format_ not in WITHOUT_OFFSETS
+        releases = not details.keeps_stream
         try:
             await _while_telling(
                 self._schedule_all(progress, jobs, cuts, file),
@@ -339,8 +339,12 @@ class FileReader:
         """Have an early cut in the log; OvertakenError if another one of the same job is there."""
         await self._log.ask(CutJob(id=self._batch, file_index=index, index=one.index, count=one.count))
         state = await self._log.known_state()
-        if state.status == "reading" and (one.index, one.count) not in state.files[index].cuts:
+        if (one.index, one.count) in state.files[index].cuts:
+            return
+        if state.status == "reading":
             raise OvertakenError(f"Another reader has cut job {one.index} of file {index} of {self._batch}")
+        # The batch has ended, or is about to: without its cut the job must not be, and this reader is stopped soon.
+        await asyncio.Event().wait()
 
     async def _advance(self, releases: OpenedFile | None, command: AdvanceFile) -> None:
         """Tell the batch how far the file is read; bytes of a stream may go that nobody will read again."""

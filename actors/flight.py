@@ -43,12 +43,13 @@ class Flight:
         *,
         max_bytes: int = MAX_BYTES,
         paused: bool = False,
+        early: Iterable[Place] = (),
     ) -> None:
         self._max_jobs, self._max_bytes = max_jobs, max_bytes
         self._paused = paused
         self._before = before
         self._known = known or {}
-        self._early: set[Place] = set()
+        self._early: set[Place] = set(early)
         """Jobs that have ended before this reader came to schedule them: one that died had done so."""
         self._sizes: dict[Place, int] = {}
         self._bytes = 0
@@ -90,7 +91,10 @@ class Flight:
 
     def redriven(self, place: Place, *, mine: bool = True) -> None:
         """Note that a job that had ended runs again; the size of its rows is not known any more."""
-        if mine and place not in self._early:
+        if not mine:
+            if place[1] < self._known.get(place[0], 0):
+                self._before += 1
+        elif place not in self._early:
             self._sizes.setdefault(place, 0)
 
     def _room(self, sizes: Sequence[int]) -> int:

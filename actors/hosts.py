@@ -77,11 +77,14 @@ class ReaderHost:
         """Carry a batch to its end, or until `stop`; False asks to be run again, when nobody else reads it."""
         self._leading, self._offers = batch, Offers()
         offers, sources = self._offers, self._config.connections
-        ended = False
+        ended, alone = False, True
 
         async def lead(connection: Connection) -> None:
-            nonlocal ended
-            ended = await Reader(connection, sources, batch, offers, leads_only=leads_only).run()
+            nonlocal ended, alone
+            reader = Reader(connection, sources, batch, offers, leads_only=leads_only)
+            # After NATS was away this is called again, and those to whom files were given may read on.
+            at_first, alone = alone, False
+            ended = await reader.run(alone=at_first)
 
         try:
             await self._run(batch, lead)

@@ -20,6 +20,7 @@ from actors.flight import Flight, readers_of, share_of
 from actors.offers import Offers
 from actors.redriver import Redriver
 from actors.remains import Remains
+from actors.scheduled_jobs import ended_untold
 from actors.tally import Tally
 from events.batch_state import BatchState
 from events.sources import Connection as SourceConnection
@@ -64,15 +65,18 @@ class Reader:
         self._remains = Remains(connection, batch)
         self._offers = offers or Offers()
 
-    async def run(self) -> bool:
+    async def run(self, *, alone: bool = True) -> bool:
         """Have the batch read, and follow it until it has ended, or another reader has to go on.
 
-        False asks to be run again as soon as nobody else reads the batch: it is being cancelled.
+        `alone` says that nobody else reads the batch by now. False asks to be run again as soon as that is so: the
+        batch is being cancelled.
         """
         state, seen = await self._log.state()
         if state is None:
             return True
         if state.status == "cancelling":
+            if not alone:
+                return False
             await Canceller(self._connection, self._log, state).run()
             state = await self._log.known_state()
         parting = "ended" if state.status == "cancelled" else await self._lead(state, seen)
@@ -88,7 +92,15 @@ class Reader:
         self._state = state
         known = {index: file.jobs for index, file in enumerate(state.files)}
         limits = share_of(state.details, 1)
-        self._flight = Flight(before=state.jobs - state.jobs_ended, known=known, paused=state.paused, **limits)
+        early = await ended_untold(self._connection, self._batch, state)
+        counted = sum(sequence <= state.counted_until for sequence in early.values())
+        self._flight = Flight(
+            before=state.jobs - (state.jobs_ended - counted),
+            known=known,
+            paused=state.paused,
+            early=early,
+            **limits,
+        )
         async with self._log.follow(after, STEERING | TURNS | PARTINGS) as follower:
             self._tasks = [asyncio.create_task(self._read(state), name=f"read {self._batch}")]
             self._redriver = Redriver(self._connection, self._log, state, state.redrive) if state.redrive else None

@@ -2,12 +2,16 @@
 
 import asyncio
 
+from actors.flight import Place
+from events.batch_state import BatchState
 from events.ids import batch_job_id, group_of
 from events.jetstream.log import Log
 from events.jetstream.topology import COMMANDS
+from events.job import JobEnded
 from rota.jetstream import Connection, until_available
 
 LOOK_SECONDS = 0.05
+LOOKS_AT_ONCE = 100
 
 
 async def first_unscheduled(connection: Connection, batch: str, file_index: int, known: int) -> int:
@@ -33,6 +37,28 @@ async def first_unscheduled(connection: Connection, batch: str, file_index: int,
         else:
             high = middle
     return low
+
+
+async def ended_untold(connection: Connection, batch: str, state: BatchState) -> dict[Place, int]:
+    """Return the jobs that the batch was not told of and that have ended, with the log's sequences of their ends.
+
+    Who scheduled them must be gone, as above.
+    """
+    log = Log(connection)
+    found: dict[Place, int] = {}
+
+    async def look(place: Place) -> None:
+        last = await until_available(lambda: log.last("job", batch_job_id(batch, *place)))
+        if last and isinstance(last.event, JobEnded):
+            found[place] = last.sequence
+
+    for index, file in enumerate(state.files):
+        if not file.found or file.finished:
+            continue
+        jobs = await first_unscheduled(connection, batch, index, file.jobs)
+        for start in range(file.jobs, jobs, LOOKS_AT_ONCE):
+            await asyncio.gather(*(look((index, job)) for job in range(start, min(start + LOOKS_AT_ONCE, jobs))))
+    return found
 
 
 async def until_carried_out(connection: Connection, batch: str, file_index: int, verb: str) -> None:

@@ -37,7 +37,8 @@ async def read_some_files(
         return
     known, after = {index: file.jobs for index, file in unread.items()}, sequence
     limits = _limits(state) | {"max_jobs": max_jobs}
-    flight = Flight(before=sum(known.values()), known=known, paused=state.paused, **limits)
+    # Ends of jobs that nobody told of are seen: in that case the whole log of the batch's jobs is followed.
+    flight = Flight(before=sum(known.values()), known=known, paused=state.paused, early=(), **limits)
     if any(file.found or file.jobs for file in unread.values()):
         # Another reader may have scheduled more jobs than it told of; only the log knows which have ended.
         after = await log.opened_at()

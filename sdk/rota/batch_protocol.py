@@ -214,9 +214,9 @@ class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sealed_at: datetime | None = None
     ended_at: datetime | None = None
     rows_per_second: float | None = None
-    """Rows that were cut into jobs, since the opening."""
+    """Rows that were cut into jobs, since the opening, or the last redrive or resume."""
     jobs_per_second: float | None = None
-    """Jobs that have ended, since the opening."""
+    """Jobs that have ended, since then."""
     seconds_left: float | None = None
     """An estimate, as long as something is left to do and it can be told how much."""
     error: str | None = None

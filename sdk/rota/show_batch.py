@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from rota.batch_protocol import BadRowView, BatchView, DryRunFile, DryRunView, ResultsView
-from rota.protocol import ENDED_JOB
+from rota.protocol import ENDED_JOB, BatchStatus
 from rota.sender import Sent
 from rota.show import json_line, table
 
@@ -32,14 +32,14 @@ def batch_table(batches: Sequence[BatchView]) -> str:
 
 def progress(batch: BatchView, now: datetime) -> str:
     """Return how far a batch is."""
-    ended = sum(count for status, count in batch.jobs.items() if status in ENDED_JOB)
+    ended = sum(number for status, number in batch.jobs.items() if status in ENDED_JOB)
     parts: list[str] = [batch.status]
     if batch.files:
         finished = sum(file.status == "finished" for file in batch.files)
         parts.append(f"{finished:,}/{batch.files_total:,} files")
     parts.append(f"{batch.rows:,} rows")
     if bad := bad_rows_of(batch):
-        parts.append(f"{bad:,} bad row{'s' * (bad > 1)} left out")
+        parts.append(f"{count(bad, 'bad row')} left out")
     parts.append(f"{ended:,}/{batch.jobs.get('total', 0):,} jobs done")
     if failed := ended - batch.jobs.get("succeeded", 0):
         parts.append(f"{failed:,} of them without success")
@@ -61,29 +61,32 @@ def bad_rows_of(batch: BatchView) -> int:
 
 def shortfall(batch: BatchView) -> str:
     """Return why a batch that has ended is no success; nothing if all its jobs succeeded."""
-    see = f"see rota list --batch {batch.id}"
     missing = batch.jobs.get("total", 0) - batch.jobs.get("succeeded", 0)
+    failed = " --status failed" if batch.jobs.get("failed") else ""
+    lacks = f"{missing:,} of the batch's jobs did not succeed: see rota list --batch {batch.id}{failed}"
     if batch.status == "completed_with_failures":
-        lacks = [f"{missing:,} of the batch's jobs did not succeed"] * bool(missing)
+        parts = [f"{lacks}, and go on with rota redrive {batch.id}"] * bool(missing)
         if bad := bad_rows_of(batch):
-            lacks.append(f"{bad:,} of its rows could not be read")
-        reason = ", and ".join(lacks) or batch.error or "The batch completed with failures"
-        return f"{reason}: {see}, rota bad-rows {batch.id}, and go on with rota redrive {batch.id}"
+            parts.append(
+                f"{bad:,} of its rows could not be read: see rota bad-rows {batch.id}; those in quarantine are read "
+                f"again, {_mended(batch)}"
+            )
+        return ". ".join(parts) or batch.error or "The batch completed with failures"
     if batch.status != "completed":
         return f"The batch ended as {batch.status}: {batch.error or f'see rota get {batch.id}'}"
-    return f"{missing:,} of the batch's jobs did not succeed: {see}" if missing else ""
+    return lacks if missing else ""
 
 
-def sending(sent: Sent, bytes_per_second: float, *, still: bool) -> str:
-    """Return how far the sending of a file is; `still` if nothing has moved for a while."""
+def sending(sent: Sent, bytes_per_second: float, waits: str = "") -> str:
+    """Return how far the sending of a file is, and what it waits for, if nothing has moved for a while."""
     parts = [size(sent.sent)]
     if sent.size is not None:
         share = sent.sent / sent.size if sent.size else 1.0
         filled = int(share * BAR_WIDTH)
         parts = [f"[{'#' * filled:.<{BAR_WIDTH}}] {share:4.0%}", f"{size(sent.sent)} of {size(sent.size)}"]
     parts.append(f"{size(round(bytes_per_second))}/s")
-    if still:
-        parts.append("waits for data" if sent.reading else "held back: the jobs are slower")
+    if waits:
+        parts.append(waits)
     elif sent.size is not None and bytes_per_second:
         parts.append(f"{duration((sent.size - sent.sent) / bytes_per_second)} left")
     return " · ".join(parts)
@@ -97,15 +100,22 @@ def bad_row(row: BadRowView) -> str:
     return row.message or f"{row.file}, bad row {row.number}{place}: {row.text}"
 
 
-def collected(view: ResultsView, where: str) -> str:
-    """Return what is in a file of results, and what is not."""
+def collected(view: ResultsView, where: str, status: BatchStatus) -> str:
+    """Return what is in a file of results, and what is not; the batch had this status before they were collected."""
     if view.manifest is None:
         return f"The results are in {where}"
     jobs = view.manifest.jobs
-    parts = [f"{view.manifest.rows:,} rows of {jobs.get('succeeded', 0):,} jobs are in {where}"]
-    for state, says in (("failed", "ended without success"), ("pending", "have not ended")):
-        if count := jobs.get(state):
-            parts.append(f"{count:,} jobs {says}")
+    rows = view.manifest.rows
+    are = "is" if rows == 1 else "are"
+    parts = [f"{count(rows, 'row')} of {count(jobs.get('succeeded', 0), 'job')} {are} in {where}"]
+    if failed := jobs.get("failed"):
+        parts.append(f"{count(failed, 'job')} ended without success")
+    if pending := jobs.get("pending"):
+        parts.append(f"{count(pending, 'job')} {'has' if pending == 1 else 'have'} not ended")
+    if status == "reading":
+        parts.append("the batch is still being read, and there will be more")
+    elif status == "paused":
+        parts.append("the batch is paused before all of it was read")
     return "; ".join(parts)
 
 
@@ -114,7 +124,7 @@ def dry_run(view: DryRunView) -> Iterator[str]:
     for file in view.files:
         yield from _file(file)
     if more := view.files_total - len(view.files):
-        yield f"… and {more:,} more files"
+        yield f"… and {count(more, 'more file')}"
     for number, job in enumerate(view.jobs, 1):
         last = job.first_row + job.count - 1
         yield f"job {number}: {job.file}, rows {job.first_row:,} to {last:,} ({job.count:,})"
@@ -125,16 +135,21 @@ def dry_run(view: DryRunView) -> Iterator[str]:
         yield "How many rows and jobs it would be cannot be told from the heads of the files"
     else:
         about = "" if view.exact else "about "
-        jobs = "" if view.jobs_estimated is None else f" in {about}{view.jobs_estimated:,} jobs"
-        yield f"{about}{view.rows_estimated:,} rows{jobs}".capitalize()
+        jobs = "" if view.jobs_estimated is None else f" in {about}{count(view.jobs_estimated, 'job')}"
+        yield f"{about}{count(view.rows_estimated, 'row')}{jobs}".capitalize()
 
 
-def size(count: int) -> str:
+def count(number: int, what: str) -> str:
+    """Return so many of something, as `1 job` or `2,000 jobs`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def size(bytes_: int) -> str:
     """Return a number of bytes as people read it."""
-    value, unit = float(count), 0
+    value, unit = float(bytes_), 0
     while value >= 1000 and unit < len(UNITS) - 1:  # noqa: PLR2004 - the step of the units
         value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} B"
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{bytes_} B"
 
 
 def duration(seconds: float) -> str:
@@ -146,13 +161,21 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole} s"
 
 
+def _mended(batch: BatchView) -> str:
+    """Return when and how quarantined rows are read again: the bytes of a stream stay as they were sent."""
+    again = f"rota redrive {batch.id} --quarantined"
+    if batch.files_total == 1 and batch.files and batch.files[0].path == "stream":
+        return f"with other options, by {again} --option NAME=VALUE"
+    return f"once they are mended, by {again}"
+
+
 def _file(file: DryRunFile) -> Iterator[str]:
     facts = [file.format or "no known format"]
     if file.compression not in {None, "none"}:
         facts.append(str(file.compression))
     if file.size is not None:
         facts.append(size(file.size))
-    facts.append(f"{file.rows_read:,} rows looked at")
+    facts.append(f"{count(file.rows_read, 'row')} looked at")
     yield f"{file.path}: {', '.join(facts)}"
     if file.columns:
         yield "  columns: " + ", ".join(f"{name} {type_}" for name, type_ in file.columns.items())

@@ -494,6 +494,7 @@ async def test_the_service_is_discovered_and_counts(caller: Caller) -> None:
         "rota.api.batch.pause",
         "rota.api.batch.redrive",
         "rota.api.batch.results",
+        "rota.api.batch.results_list",
         "rota.api.batch.results_of",
         "rota.api.batch.resume",
         "rota.api.batch.row",

@@ -24,7 +24,7 @@ from events.jetstream.log import Recorded
 from events.job import JobFailed, JobQueued
 from projections.views import Views, fold
 from rota.batch_protocol import RowView
-from rota.errors import InvalidRequestError, NotFoundError
+from rota.errors import InvalidRequestError, NotFoundError, UnavailableError
 from rota.protocol import JobDetails, JobFault, Payload, Rows
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -104,12 +104,18 @@ def test_each_row_is_found_whatever_the_sizes_and_whether_the_batch_was_told(
             r"not read as far as row 10: 10 of its rows are in jobs by now",
         ),
         ([], 0, r"not read as far as row 0: 0 of its rows"),
-        ([*jobs_of(10), finished(20, 2)], 15, r"do not have the job with row 15 of a\.csv yet: try again"),
     ],
 )
 def test_a_row_without_a_job_is_told_why(events: list[Any], row: int, says: str) -> None:
     with pytest.raises(NotFoundError, match=says):
         views(opened("a.csv"), *events).row("b", "a.csv", row)
+
+
+def test_a_job_that_the_views_do_not_have_yet_may_be_asked_for_again() -> None:
+    found = views(opened("a.csv"), *jobs_of(10), finished(20, 2))
+
+    with pytest.raises(UnavailableError, match=r"do not have the job with row 15 of a\.csv yet: try again"):
+        found.row("b", "a.csv", 15)
 
 
 def test_a_file_is_named_by_its_path_or_number() -> None:
@@ -122,7 +128,7 @@ def test_a_file_is_named_by_its_path_or_number() -> None:
         found.row("b", "b", 0)
     with pytest.raises(NotFoundError, match="has no file '2'"):
         found.row("b", "2", 0)
-    with pytest.raises(NotFoundError, match="do not have the batch c yet"):
+    with pytest.raises(UnavailableError, match="do not have the batch c yet"):
         found.row("c", "a.csv", 0)
 
 
