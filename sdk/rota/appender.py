@@ -146,7 +146,7 @@ class Appender:
         elif self.sealed and limit is not None and view.status in {"reading", "paused"}:
             # A batch that is full is sealed at its end, which its view may not know yet.
             log.info("batch %s has a limit, and is %s by its view", self.batch, view.status)
-        elif self.sealed:
+        elif self.sealed and view.status not in {"cancelling", "cancelled"}:
             raise ConflictError(
                 f"The stream {self.batch} was sealed after {self.offset} bytes: those that follow are no part of it"
             ) from fault

@@ -3,7 +3,7 @@
 import argparse
 import re
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -172,10 +172,10 @@ def merged(params: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def results_format(options: argparse.Namespace) -> str:
-    """Return how results are written: as is said, or as the name of their file ends; UsageError if neither tells."""
+    """Return how results are written: as is said, or as their file's name ends; UsageError if neither tells."""
     if options.format:
         return str(options.format)
-    path = options.output or PurePath(options.path)
+    path: Path = options.output or Path(options.path)
     if path.suffix in RESULTS_ENDINGS:
         return RESULTS_ENDINGS[path.suffix]
     if options.output and is_passed_on(path):

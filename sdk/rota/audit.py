@@ -14,6 +14,7 @@ from rota.export import exported
 from rota.jetstream import Connection
 from rota.selection import Fields, Selection, origin_of, select
 from rota.show_batch import batch_table
+from rota.whole_file import is_stdout
 
 SHOW_SECONDS = 0.5
 """How often progress is shown; what is over sooner shows none."""
@@ -104,7 +105,8 @@ async def _write(options: argparse.Namespace, connection: Connection, selection:
                 progress.show(replay.position, replay.end)
     if options.output:
         summary = {"events": count, "file": str(options.output), "up_to": replay.end}
-        text = f"{count:,} events up to sequence {replay.end} are in {options.output}"
+        are = "event is" if count == 1 else "events are"
+        text = f"{count:,} {are} in {options.output}, up to sequence {replay.end}"
         if is_stdout(options.output):
             _note(text)
         else:

@@ -5,25 +5,26 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
-from typing import Any, get_args
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import asdict
 
 from rota import show, show_batch
-from rota.arguments import given, merged
-from rota.batch_protocol import BadRowsAgain, BatchRequest, BatchView, FailedJobs, ResultsFormat, Tolerance
+from rota.arguments import given, merged, results_format, tolerance
+from rota.batch_protocol import BadRowsAgain, BatchRequest, BatchView, FailedJobs
 from rota.client import Client
-from rota.errors import InvalidRequestError
+from rota.errors import InvalidRequestError, UnavailableError
 from rota.options import Selection
 from rota.output import Line, complain, remark, say, say_all
 from rota.protocol import ENDED_BATCH
-from rota.whole_file import whole_file
+from rota.whole_file import is_stdout, whole_file
 
 PROGRESS_SECONDS = 0.5
 REMARK_SECONDS = 5.0
 """Who waits for so long is told for what."""
+BEGIN_SECONDS = 30.0
+"""A redrive that was accepted has begun by then, or was refused."""
 READING = ("format", "bad_rows")
 """What says how data is read, besides the options of formats."""
 CUTTING = ("first", "limit", "max_jobs_in_flight", "max_bytes_in_flight")
@@ -103,7 +104,7 @@ async def change(options: argparse.Namespace) -> None:
     rota change 01k9abc --max-jobs-in-flight 50
     rota change 01k9abc --tolerate-failed-jobs 5% --tolerate-bad-rows 1000
     """
-    changes = {**given(options, *CHANGES), **_tolerance(options)}
+    changes = {**given(options, *CHANGES), **tolerance(options)}
     if not changes:
         raise InvalidRequestError(f"Nothing is to change: see rota change --help, or rota get {options.id}")
     async with Client(options.url) as client:
@@ -122,7 +123,7 @@ async def redrive(options: argparse.Namespace) -> int:
     rota redrive 01k9abc --quarantined orders.csv --watch
     rota redrive 01k9abc --quarantined --failed-jobs
     """
-    changes: dict[str, Any] = {**given(options, *READING), **_tolerance(options)}
+    changes: dict[str, Any] = {**given(options, *READING), **tolerance(options)}
     if options.options:
         changes["options"] = merged(options.options)
     first, last = options.rows or (None, None)
@@ -135,7 +136,13 @@ async def redrive(options: argparse.Namespace) -> int:
         before = await client.batches.get(options.id) if options.watch else None
         await client.batches.redrive(options.id, **changes)
         say(options, {"id": options.id}, f"{options.id} will go on")
-        return await follow(options, client, options.id, before.ended_at) if before else 0
+        if before is None:
+            return 0
+        status = await follow(options, client, options.id, before.ended_at)
+        ran = await _run_again(client, options.id)
+        if (ran or "jobs" in changes) and not options.json:
+            say(options, None, f"{show_batch.count(ran, 'job')} ran again")
+        return status
 
 
 async def bad_rows(options: argparse.Namespace) -> None:
@@ -155,7 +162,8 @@ async def bad_rows(options: argparse.Namespace) -> None:
                     say(options, row, show_batch.bad_row(row))
     if options.output:
         summary = {"id": options.id, "rows": count, "file": str(options.output)}
-        say(options, summary, f"{count:,} bad rows are in {options.output}")
+        are = "row is" if count == 1 else "rows are"
+        _say_of_file(options, summary, f"{count:,} bad {are} in {options.output}")
 
 
 async def row(options: argparse.Namespace) -> None:
@@ -179,16 +187,18 @@ async def results(options: argparse.Namespace) -> None:
     if bool(options.path) != bool(options.connection):
         raise InvalidRequestError("--connection and --path go together, or else --output")
     chosen = {
-        "format": options.format or _format_of(options.output or options.path),
+        "format": results_format(options),
         "origin_columns": options.origin_columns,
     }
     says = "The results are not collected yet; a reader of Rota does that. If none runs: ./scripts/up starts Rota"
     async with Client(options.url) as client:
+        before = (await client.batches.get(options.id)).status
         with _remarked_after(REMARK_SECONDS, says):
             view = await client.batches.results(options.id, **chosen, **given(options, "connection", "path"))
         if options.output:
-            await client.batches.download_results(options.id, Path(options.output), collected=view)
-    say(options, view, show_batch.collected(view, options.output or f"{options.path} of {options.connection}"))
+            await client.batches.download_results(options.id, options.output, collected=view)
+    where = options.output or f"{options.path} of {options.connection}"
+    _say_of_file(options, view, show_batch.collected(view, str(where), before))
 
 
 def request_of(options: argparse.Namespace, **more: Any) -> BatchRequest:
@@ -198,7 +208,7 @@ def request_of(options: argparse.Namespace, **more: Any) -> BatchRequest:
         params=merged(options.params),
         options=merged(options.options),
         **{name: value for name in LIMITS if (value := getattr(options, name)) is not UNSET},
-        **_tolerance(options),
+        **tolerance(options),
         **{**given(options, "queue", "key", "compression", *READING, *CUTTING), **more},
     )
 
@@ -208,9 +218,12 @@ async def follow(
 ) -> int:
     """Show how far a batch is until it has ended, and print its end; return 0 only if all of it succeeded.
 
-    `ended_before` is when it had ended before it was redriven: views that show this end are old.
+    `ended_before` is when it had ended before it was redriven: views that show this end are old. UnavailableError
+    if they do for too long.
     """
     line = Line()
+    clock = asyncio.get_running_loop().time
+    begins_by = clock() + BEGIN_SECONDS
     while True:
         batch = await client.batches.get(id_)
         text = show_batch.progress(batch, datetime.now(UTC))
@@ -218,6 +231,11 @@ async def follow(
             line.show(text)
         elif ended_before is None or batch.ended_at != ended_before:
             break
+        elif clock() > begins_by:
+            raise UnavailableError(
+                f"The redrive of {id_} was accepted, but nothing has come of it: the batch is {batch.status} as "
+                "before. See rota dead-letters, whether it was refused, or rota get, whether it has begun since"
+            )
         await asyncio.sleep(PROGRESS_SECONDS)
     line.clear()
     say(options, batch, text)
@@ -230,6 +248,26 @@ def verdict(batch: BatchView) -> int:
     return complain(reason) if reason else 0
 
 
+async def _run_again(client: Client, id_: str) -> int:
+    """Return how many jobs the last redrive of a batch had run again."""
+    jobs = 0
+    async with aclosing(client.batches.watch(id_)) as events:
+        async for event in events:
+            if event["type"] == "batch.redriven":
+                jobs = 0
+            elif event["type"] == "batch.jobs_redriven":
+                jobs = event["jobs"]
+    return jobs
+
+
+def _say_of_file(options: argparse.Namespace, value: Any, text: str) -> None:
+    """Print what was written to a file; to stderr, if that was stdout."""
+    if options.output and is_stdout(options.output):
+        remark(text)
+    else:
+        say(options, value, text)
+
+
 @contextmanager
 def _remarked_after(seconds: float, text: str) -> Iterator[None]:
     """Say something on stderr, once, if what is done here takes longer."""
@@ -240,19 +278,6 @@ def _remarked_after(seconds: float, text: str) -> Iterator[None]:
         later.cancel()
 
 
-def _tolerance(options: argparse.Namespace) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    for what in ("failed_jobs", "bad_rows"):
-        for value in getattr(options, f"tolerate_{what}"):
-            parts[what if isinstance(value, int) else f"{what}_share"] = value
-    return {"tolerance": Tolerance(**parts)} if parts else {}
-
-
 def _selection(options: argparse.Namespace) -> dict[str, Any]:
     selection = Selection(**{name: getattr(options, name) for name in Selection.__struct_fields__})
     return {} if selection == Selection() else {"selection": selection}
-
-
-def _format_of(path: str) -> str:
-    suffix = PurePath(path).suffix.removeprefix(".")
-    return suffix if suffix in get_args(ResultsFormat) else "ndjson"

@@ -190,7 +190,8 @@ def _add_tolerance(add: Add, default: str = "any") -> None:
             action="append",
             default=[],
             metavar="N|P%",
-            help=f"so many, or such a share of all {says} before the batch fails; twice for both (default: {default})",
+            help=f"so many, or such a share of all {says} before the batch fails; twice for both "
+            f"(default: {default})",
         )
 
 

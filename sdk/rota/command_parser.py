@@ -11,7 +11,7 @@ class CommandParser(ArgumentParser):
     intermixed = False
     """Whether it does; not for a command whose words exclude each other."""
 
-    def parse_known_args(  # type: ignore[override] - its overloads differ in the namespace alone
+    def parse_known_args(  # type: ignore[override] # its overloads differ in the namespace alone
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Namespace, list[str]]:
         """Parse the words, and return those that mean nothing, too."""

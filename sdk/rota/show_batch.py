@@ -37,7 +37,7 @@ def progress(batch: BatchView, now: datetime) -> str:
     if batch.files:
         finished = sum(file.status == "finished" for file in batch.files)
         parts.append(f"{finished:,}/{batch.files_total:,} files")
-    parts.append(f"{batch.rows:,} rows")
+    parts.append(count(batch.rows, "row"))
     if bad := bad_rows_of(batch):
         parts.append(f"{count(bad, 'bad row')} left out")
     parts.append(f"{ended:,}/{batch.jobs.get('total', 0):,} jobs done")
@@ -68,8 +68,8 @@ def shortfall(batch: BatchView) -> str:
         parts = [f"{lacks}, and go on with rota redrive {batch.id}"] * bool(missing)
         if bad := bad_rows_of(batch):
             parts.append(
-                f"{bad:,} of its rows could not be read: see rota bad-rows {batch.id}; those in quarantine are read "
-                f"again, {_mended(batch)}"
+                f"{bad:,} of its rows could not be read: see rota bad-rows {batch.id}; those in quarantine are "
+                f"read again, {_mended(batch)}"
             )
         return ". ".join(parts) or batch.error or "The batch completed with failures"
     if batch.status != "completed":
@@ -101,7 +101,7 @@ def bad_row(row: BadRowView) -> str:
 
 
 def collected(view: ResultsView, where: str, status: BatchStatus) -> str:
-    """Return what is in a file of results, and what is not; the batch had this status before they were collected."""
+    """Return what is in a file of results, and what is not; the status is the batch's before that was collected."""
     if view.manifest is None:
         return f"The results are in {where}"
     jobs = view.manifest.jobs
@@ -164,7 +164,7 @@ def duration(seconds: float) -> str:
 def _mended(batch: BatchView) -> str:
     """Return when and how quarantined rows are read again: the bytes of a stream stay as they were sent."""
     again = f"rota redrive {batch.id} --quarantined"
-    if batch.files_total == 1 and batch.files and batch.files[0].path == "stream":
+    if batch.files and all(file.path == "stream" for file in batch.files):
         return f"with other options, by {again} --option NAME=VALUE"
     return f"once they are mended, by {again}"
 

@@ -3,28 +3,26 @@
 import argparse
 import asyncio
 import shlex
+import signal
 import sys
-import time
-from collections import deque
+import threading
 from contextlib import suppress
 from typing import Any, BinaryIO
 
 from msgspec import structs
 
-from rota import show_batch
 from rota.arguments import given
 from rota.batch_commands import follow, request_of
 from rota.batch_protocol import BatchRequest, StreamRules
 from rota.client import Client
-from rota.errors import ConflictError, InvalidRequestError, RotaError
-from rota.file_names import named
-from rota.output import Line, complain, remark, say
+from rota.errors import InvalidRequestError, UnavailableError
+from rota.file_names import check_streamed, named
+from rota.output import complain, remark, say
+from rota.protocol import BatchStatus
 from rota.sender import Sent
+from rota.sending_bar import SendingBar
 
 PATIENCE_SECONDS = 60.0
-SHOW_SECONDS = 0.2
-RATE_SECONDS = 5.0
-STILL_SECONDS = 1.0
 PIPE = "-"
 
 
@@ -37,78 +35,73 @@ async def stream(options: argparse.Namespace) -> int:
     rota stream --resume 01k9abc big.ndjson.gz --watch
     """
     name = _name(options)
+    _end_on_sigterm()
     with _opened(name) as file:
         request = None if options.resume else _request(options, name)
         async with Client(options.url, patience_seconds=PATIENCE_SECONDS) as client:
             id_ = await client.batches.open(request) if request else options.resume
+            if request:
+                say(options, {"id": id_}, id_)
+            status = await _send(options, client, id_, file, name)
+            return await follow(options, client, id_) if options.watch and not status else status
+
+
+async def _send(options: argparse.Namespace, client: Client, id_: str, file: BinaryIO, name: str) -> int:
+    """Send with a bar on the terminal, and return the exit status.
+
+    What breaks it off is followed by how to go on, if it can.
+    """
+    found = False
+
+    async def look() -> BatchStatus:
+        return (await client.batches.get(id_)).status
+
+    def note(sent: Sent) -> None:
+        nonlocal found
+        if not found and options.resume:
             say(options, {"id": id_}, id_)
-            await _send(client, id_, file, name)
-            return await follow(options, client, id_) if options.watch else 0
+        found = True
+        bar.note(sent)
 
+    def hint() -> None:
+        if found or not options.resume:
+            complain(_how_to_go_on(id_, name, bar.sent.durable if found else None))
 
-async def _send(client: Client, id_: str, file: BinaryIO, name: str) -> None:
-    """Send with a bar on the terminal. What breaks it off is followed by how to go on."""
-    bar = Bar()
+    bar = SendingBar(look)
     showing = asyncio.create_task(bar.run(), name="bar")
     try:
-        await client.batches.send_file(id_, file, progress=bar.note)
-    except ConflictError:
-        raise
-    except (asyncio.CancelledError, RotaError):
+        await client.batches.send_file(id_, file, progress=note)
+    except asyncio.CancelledError:
         bar.line.clear()
-        again = f"rota stream --resume {id_}" + ("" if name == PIPE else f" {shlex.quote(name)}")
-        source = ", with the same data from its beginning" if name == PIPE else ""
-        complain(f"{bar.durable:,} bytes are stored, and the batch waits for more. To go on: {again}{source}")
+        hint()
         raise
+    except UnavailableError as error:
+        bar.line.clear()
+        complain(error.detail)
+        hint()
+        return 1
     finally:
         showing.cancel()
         with suppress(asyncio.CancelledError):
             await showing
         bar.line.clear()
-    if bar.full:
+    if bar.sent.full:
         source = "the data" if name == PIPE else name
         remark(f"The batch has all the rows that its limit lets it take; the rest of {source} was not sent")
+    return 0
 
 
-class Bar:
-    """Shows how far the sending is, and whether it stands still."""
+def _how_to_go_on(id_: str, name: str, durable: int | None) -> str:
+    again = f"To go on: rota stream --resume {id_}"
+    again += ", with the same data from its beginning" if name == PIPE else f" {shlex.quote(name)}"
+    return again if durable is None else f"{durable:,} bytes are stored, and the batch waits for more. {again}"
 
-    def __init__(self) -> None:
-        self.line = Line()
-        self._sent = Sent(0, 0, None, reading=True)
-        self._moved = time.monotonic()
-        self._past: deque[tuple[float, int]] = deque([(self._moved, 0)])
 
-    @property
-    def durable(self) -> int:
-        """How many bytes are stored."""
-        return self._sent.durable
-
-    @property
-    def full(self) -> bool:
-        """Whether the batch took no more."""
-        return self._sent.full
-
-    def note(self, sent: Sent) -> None:
-        """Take the news."""
-        if sent != self._sent:
-            self._moved = time.monotonic()
-        if self._sent.size is None and not self._sent.sent:
-            # What was durable before this began was not sent now.
-            self._past = deque([(self._moved, sent.sent)])
-        self._sent = sent
-
-    async def run(self) -> None:
-        """Show it again and again."""
-        while self.line.wanted:
-            now = time.monotonic()
-            self._past.append((now, self._sent.sent))
-            while len(self._past) > 2 and self._past[1][0] < now - RATE_SECONDS:  # noqa: PLR2004 - two make a rate
-                self._past.popleft()
-            began, before = self._past[0]
-            rate = max(0, self._sent.sent - before) / max(now - began, SHOW_SECONDS)
-            self.line.show(show_batch.sending(self._sent, rate, still=now - self._moved > STILL_SECONDS))
-            await asyncio.sleep(SHOW_SECONDS)
+def _end_on_sigterm() -> None:
+    """Have SIGTERM break this task off as Ctrl-C does."""
+    task = asyncio.current_task()
+    if task and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _name(options: argparse.Namespace) -> str:
@@ -117,7 +110,12 @@ def _name(options: argparse.Namespace) -> str:
         if options.spec is None:
             raise InvalidRequestError("Say for which spec: rota stream SPEC [FILE]. `rota specs` lists them")
         return options.file or PIPE
-    unused = given(options, "file", "seconds_per_job", "silent_after", "on_silence")
+    if options.file:
+        raise InvalidRequestError(
+            f"--resume goes on with a stream as it was opened, so SPEC is left out: rota stream --resume "
+            f"{options.resume} {shlex.quote(options.file)}"
+        )
+    unused = given(options, "seconds_per_job", "silent_after", "on_silence")
     if unused or request_of(options) != BatchRequest(spec=options.spec):
         raise InvalidRequestError(
             "--resume goes on with a stream as it was opened: rota stream --resume ID [FILE] [--watch]"
@@ -142,6 +140,7 @@ def _request(options: argparse.Namespace, name: str) -> BatchRequest:
         "compression": compression,
         **given(options, "format", "compression"),
     }
+    check_streamed(found["format"], name)
     rules = StreamRules(
         **{
             to: value

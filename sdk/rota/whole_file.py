@@ -20,9 +20,9 @@ STDOUT = Path("-")
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Write a file in place of the one that is there; if the block fails, nothing has changed.
 
-    What a symbolic link leads to is written, and the link stays. What is there and is no regular file, as a pipe or a
-    device, is written into when the block has ended, and so is stdout, which is called `-`. InvalidRequestError if
-    it cannot be written.
+    What a symbolic link leads to is written, and the link stays. What is there and is no regular file, as a pipe or
+    a device, is written into when the block has ended, and so is stdout, which is called `-`. InvalidRequestError
+    if it cannot be written.
     """
     try:
         with _passed_on(path) if is_passed_on(path) else _replaced(Path(os.path.realpath(path))) as file:

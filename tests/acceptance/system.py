@@ -133,10 +133,14 @@ class System:
 
     def connect(self, root: str) -> str:
         """Make a web server known, and return the name of its connection: no process needs to be started again."""
-        name = f"web-{secrets.token_hex(4)}"
+        return self.know("web", lambda name: f'[{name}]\nkind = "http"\nroot = "{root}"\n')
+
+    def know(self, kind: str, lines: Callable[[str], str]) -> str:
+        """Add a connection by its lines of connections.toml, which are asked for by its name; return the name."""
+        name = f"{kind}-{secrets.token_hex(4)}"
         path = self.stack.home / "connections.toml"
         new = path.with_suffix(".new")
-        new.write_text(f'{path.read_text()}[{name}]\nkind = "http"\nroot = "{root}"\n')
+        new.write_text(path.read_text() + lines(name))
         new.replace(path)
         return name
 

@@ -432,7 +432,10 @@ async def test_the_command_line_sends_a_file(proxy: Proxy, rota: Rota, tmp_path:
     assert await sealed(rota, id_)
 
 
-async def test_the_command_line_goes_on_after_an_interruption(proxy: Proxy, rota: Rota, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signal_", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_the_command_line_goes_on_after_an_interruption(
+    proxy: Proxy, rota: Rota, tmp_path: Path, signal_: signal.Signals, status: int
+) -> None:
     first = '{"n": 1}\n'
     process = await asyncio.create_subprocess_exec(
         ROTA, "stream", "load", "--format", "ndjson", "--url", proxy.url, stdin=PIPE, stdout=PIPE, stderr=PIPE
@@ -444,10 +447,10 @@ async def test_the_command_line_goes_on_after_an_interruption(proxy: Proxy, rota
     async with asyncio.timeout(WAIT_SECONDS):
         while await stored(rota, id_) != first.encode():
             await asyncio.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal_)
     async with asyncio.timeout(WAIT_SECONDS):
         _, err = await process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert err.decode() == (
         f"rota: 9 bytes are stored, and the batch waits for more. To go on: rota stream --resume {id_}, "
         "with the same data from its beginning\n"

@@ -14,10 +14,13 @@ import msgspec
 import pytest
 
 from events.formats import FORMATS
-from rota import batch_commands, file_names, show_batch
+from rota import batch_commands, file_names, sending_bar, show_batch, stream_command
 from rota.arguments import rows, size, tolerated
 from rota.batch_protocol import BadRowView, BatchView, ResultsView
+from rota.errors import NotFoundError, RotaError, UnavailableError
+from rota.protocol import BatchStatus
 from rota.sender import Sent
+from rota.sending_bar import SendingBar
 from tests.unit.test_batches_client import contents, limited, results
 from tests.unit.test_cli import ROTA, Rota
 from tests.unit.test_cli import rota as rota  # noqa: PLC0414 - a fixture
@@ -181,15 +184,39 @@ async def test_a_redrive_is_watched_past_the_end_before_it(rota: Rota, gateway: 
     old = batch("failed", total=2)
     new = batch("completed", succeeded=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
     gateway.play("GET /batches/b1", old, old, batch("reading", total=2), new)
+    first, second = event(2, "batch.jobs_redriven") | {"jobs": 7}, event(4, "batch.jobs_redriven") | {"jobs": 1}
+    events = [event(1, "batch.redriven"), first, event(3, "batch.redriven"), second, event(5, "batch.completed")]
+    gateway.play("GET /batches/b1/events", {"events": events})
     status, out, err = await rota("redrive", "b1", "--watch")
     assert (status, err) == (0, "")
-    assert [line.partition(" · ")[0] for line in out.splitlines()] == ["b1 will go on", "completed"]
+    lines = [line.partition(" · ")[0] for line in out.splitlines()]
+    assert lines == ["b1 will go on", "completed", "1 job ran again"]
+
+
+async def test_a_redrive_that_fits_no_job_says_so(rota: Rota, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches/b1/redrive", DONE)
+    new = batch("completed_with_failures", failed=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
+    gateway.play("GET /batches/b1", batch("completed_with_failures", failed=2, total=2), new)
+    gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.redriven"), event(2, "batch.completed")]})
+    _, out, _ = await rota("redrive", "b1", "--error", "Typo", "--watch")
+    assert out.endswith("\n0 jobs ran again\n")
+
+
+async def test_a_redrive_of_which_nothing_comes_is_not_waited_for(
+    rota: Rota, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_commands, "BEGIN_SECONDS", 0.1)
+    gateway.play("POST /batches/b1/redrive", DONE)
+    gateway.play("GET /batches/b1", batch("failed", total=2))
+    status, _, err = await rota("redrive", "b1", "--watch")
+    assert (status, "nothing has come of it: the batch is failed as before" in err) == (1, True)
 
 
 async def test_a_redrive_that_fails_again_is_the_end(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("POST /batches/b1/redrive", DONE)
     new = batch("failed", total=2) | {"ended_at": "2025-06-01T12:00:10Z", "error": "a.csv: no"}
     gateway.play("GET /batches/b1", batch("failed", total=2), new)
+    gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.failed")]})
     status, _, err = await rota("redrive", "b1", "--watch")
     assert (status, err) == (1, "rota: The batch ended as failed: a.csv: no\n")
 
@@ -236,11 +263,79 @@ async def test_results_are_downloaded_in_the_format_of_the_files_name(
     gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
     gateway.play("GET /batches/b1/results/c1", results("collected", body))
     gateway.play("GET /batches/b1/results/c1/file", body)
+    gateway.play("GET /batches/b1", batch("completed"))
     file = tmp_path / "r.parquet"
     status, out, _ = await rota("results", "b1", "--output", str(file), "--origin-columns")
-    assert (status, out) == (0, f"20 rows of 2 jobs are in {file}; 1 jobs ended without success\n")
+    assert (status, out) == (0, f"20 rows of 2 jobs are in {file}; 1 job ended without success\n")
     assert contents(tmp_path) == {"r.parquet": body}
-    assert gateway.asked[0] == ("POST /batches/b1/results", {"format": "parquet", "origin_columns": True})
+    assert gateway.asked[1] == ("POST /batches/b1/results", {"format": "parquet", "origin_columns": True})
+
+
+async def test_results_of_a_batch_that_is_still_read_say_so(
+    rota: Rota, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
+    gateway.play("GET /batches/b1/results/c1", results("collected"))
+    gateway.play("GET /batches/b1/results/c1/file", b"")
+    gateway.play("GET /batches/b1", batch("reading"), batch("paused"))
+    file = str(tmp_path / "r.jsonl")
+    assert (await rota("results", "b1", "--output", file))[1].endswith(
+        "; the batch is still being read, and there will be more\n"
+    )
+    assert (await rota("results", "b1", "--output", file))[1].endswith(
+        "; the batch is paused before all of it was read\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("results b1 --output run.csv", "run.csv does not end in .jsonl or .ndjson or .ods or .parquet"),
+        ("results b1 --connection lake --path run", "run does not end in .jsonl"),
+        ("change b1 --tolerate-bad-rows 5 --tolerate-bad-rows 6", "--tolerate-bad-rows takes one number"),
+        (
+            "redrive b1 --tolerate-failed-jobs 5% --tolerate-failed-jobs 6%",
+            "--tolerate-failed-jobs takes one share",
+        ),
+    ],
+)
+async def test_words_that_do_not_go_together_are_a_usage_error(
+    rota: Rota, gateway: PlayedGateway, words: str, says: str
+) -> None:
+    status, _, err = await rota(*words.split())
+    assert (status, gateway.asked) == (2, [])
+    assert says in err
+
+
+async def test_a_format_that_is_said_needs_no_ending(rota: Rota, gateway: PlayedGateway, tmp_path: Path) -> None:
+    gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
+    gateway.play("GET /batches/b1/results/c1", results("collected"))
+    gateway.play("GET /batches/b1/results/c1/file", b"")
+    gateway.play("GET /batches/b1", batch("completed"))
+    status, _, _ = await rota("results", "b1", "--output", str(tmp_path / "run.txt"), "--format", "parquet")
+    assert (status, gateway.asked[1][1]) == (0, {"format": "parquet"})
+
+
+async def test_results_and_bad_rows_come_out_of_stdout(gateway: PlayedGateway, tmp_path: Path) -> None:
+    body = b'{"n": 1}\n'
+    gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
+    gateway.play("GET /batches/b1/results/c1", results("collected", body))
+    gateway.play("GET /batches/b1/results/c1/file", body)
+    gateway.play("GET /batches/b1", batch("completed"))
+    bad = {"file": "a.csv", "file_index": 0, "number": 0, "message": "no"}
+    gateway.play("GET /batches/b1/bad-rows", {"bad_rows": [bad], "next": None})
+    link = tmp_path / "link"
+    link.symlink_to("/dev/stdout")
+    for command in ("results", "bad-rows"):
+        for output in ("-", str(link)):
+            process = await asyncio.create_subprocess_exec(
+                ROTA, command, "b1", "--output", output, "--url", gateway.url, stdout=PIPE, stderr=PIPE
+            )
+            out, err = await process.communicate()
+            assert (process.returncode, out.count(b"\n")) == (0, 1)
+            assert json.loads(out)
+            assert f" in {output}".encode() in err
+    assert link.is_symlink()
 
 
 async def test_who_waits_for_results_is_told_what_collects_them(
@@ -248,6 +343,7 @@ async def test_who_waits_for_results_is_told_what_collects_them(
 ) -> None:
     gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
     gateway.play("GET /batches/b1/results/c1", *[results("collecting")] * 3, results("collected"))
+    gateway.play("GET /batches/b1", batch("completed"))
     monkeypatch.setattr(batch_commands, "REMARK_SECONDS", 0.15)
     command = ("results", "b1", "--connection", "lake", "--path", "r.ods")
     status, out, err = await rota(*command)
@@ -260,9 +356,10 @@ async def test_who_waits_for_results_is_told_what_collects_them(
 async def test_results_are_written_below_a_connection(rota: Rota, gateway: PlayedGateway) -> None:
     gateway.play("POST /batches/b1/results", {"id": "c1"}, status=202)
     gateway.play("GET /batches/b1/results/c1", results("collected"))
+    gateway.play("GET /batches/b1", batch("completed"))
     _, out, _ = await rota("results", "b1", "--connection", "lake", "--path", "r.ods", "--json")
     assert msgspec.json.decode(out, type=ResultsView).status == "collected"
-    assert gateway.asked[0][1] == {"format": "ods", "connection": "lake", "path": "r.ods"}
+    assert gateway.asked[1][1] == {"format": "ods", "connection": "lake", "path": "r.ods"}
     status, _, err = await rota("results", "b1", "--path", "r.ods")
     assert (status, err) == (1, "rota: --connection and --path go together, or else --output\n")
 
@@ -303,13 +400,24 @@ async def test_a_stream_is_resumed_with_a_file_and_watched(
     assert out == "b1\ncompleted · 1/1 files · 20 rows · 2/2 jobs done · 3 rows/s\n"
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("m.parquet", "o.csv", "o.zip"):
+        (tmp_path / name).touch()
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ("stream", "Say for which spec"),
         ("stream load nowhere.csv", "nowhere.csv cannot be read: No such file"),
         ("stream load .", ". cannot be read: Is a directory"),
-        ("stream --resume b1 a.csv b.csv", "goes on with a stream as it was opened"),
+        ("stream load m.parquet", "parquet cannot be streamed; streams are arrow, avro, csv, json,"),
+        ("stream load o.zip", "What o.zip has is not told by its name; streams are arrow, avro,"),
+        ("stream load o.csv --format xlsx", "xlsx cannot be streamed"),
+        ("stream --resume b1 load b.csv", "so SPEC is left out: rota stream --resume b1 b.csv"),
         ("stream --resume b1 a.csv --rows-per-job 5", "goes on with a stream as it was opened"),
     ],
 )
@@ -321,22 +429,110 @@ async def test_what_cannot_be_streamed_is_one_line(
     assert says in err
 
 
-async def test_a_refusal_while_streaming_says_how_to_go_on(
+@pytest.mark.parametrize(
+    "words",
+    ["load --format ndjson FILE", "load FILE --format ndjson", "--format ndjson load FILE", "load --json FILE"],
+)
+async def test_options_may_stand_anywhere(rota: Rota, gateway: PlayedGateway, tmp_path: Path, words: str) -> None:
+    file = tmp_path / "rows.ndjson"
+    file.write_bytes(b"")
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    gateway.play("GET /batches/b1/data", OPEN)
+    gateway.play("POST /batches/b1/seal", SEALED)
+    status, _, err = await rota("stream", *words.replace("FILE", str(file)).split())
+    assert (status, err) == (0, "")
+    assert gateway.asked[0][1] == {"spec": "load", "format": "ndjson", "stream": {}}
+    status, _, err = await rota("stream", "load", "--watch", str(file), "more")
+    assert (status, "unrecognized arguments: more" in err) == (2, True)
+
+
+async def test_a_file_that_is_too_short_is_no_reason_to_go_on_with_it(
     rota: Rota, gateway: PlayedGateway, tmp_path: Path
 ) -> None:
     file = tmp_path / "my rows.ndjson"
     file.write_bytes(b"{}\n")
-    gateway.play("POST /batches", {"id": "b1"}, status=202)
     gateway.play("GET /batches/b1/data", OPEN | {"offset": 7})
-    status, out, err = await rota("stream", "load", str(file))
-    assert (status, out) == (1, "b1\n")
-    assert err.splitlines() == [
-        f"rota: 7 bytes are stored, and the batch waits for more. To go on: rota stream --resume b1 '{file}'",
+    status, _, err = await rota("stream", "--resume", "b1", str(file))
+    assert (status, err) == (
+        1,
         (
             "rota: 3 bytes are all there is, but the stream b1 has 7 already. "
-            "To go on, give the data from its beginning"
+            "To go on, give the data from its beginning\n"
         ),
-    ]
+    )
+
+
+async def test_an_unknown_stream_is_not_gone_on_with(rota: Rota, gateway: PlayedGateway, tmp_path: Path) -> None:
+    file = tmp_path / "rows.ndjson"
+    file.write_bytes(b"{}\n")
+    status, out, err = await rota("stream", "--resume", "b1", str(file))
+    assert (status, out, err) == (1, "", "rota: Why\n")
+
+
+async def test_a_stream_of_a_batch_that_was_cancelled_says_so(
+    rota: Rota, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.ndjson"
+    file.write_bytes(b"{}\n{}\n")
+    gateway.play("GET /batches/b1/data", OPEN | {"offset": 3})
+    gateway.play("PATCH /batches/b1/data", problem("conflict", 409))
+    gateway.play("GET /batches/b1", batch("cancelled"))
+    status, _, err = await rota("stream", "--resume", "b1", str(file))
+    says = "The batch b1 is cancelled: it takes no more than the 3 bytes that it has"
+    assert (status, err) == (1, f"rota: {says}\n")
+
+
+async def test_a_gateway_that_goes_away_is_told_before_how_to_go_on(
+    rota: Rota, gateway: PlayedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_command, "PATIENCE_SECONDS", 0.1)
+    file = tmp_path / "my rows.ndjson"
+    file.write_bytes(b"{}\n")
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    gateway.play("GET /batches/b1/data", OPEN)
+    gateway.play("PATCH /batches/b1/data", problem("unavailable", 503))
+    gateway.play("GET /batches/b1", batch("reading"))
+    status, out, err = await rota("stream", "load", str(file))
+    assert (status, out) == (1, "b1\n")
+    first, second = err.splitlines()
+    assert first == "rota: Why"
+    assert second == (
+        f"rota: 0 bytes are stored, and the batch waits for more. To go on: rota stream --resume b1 '{file}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (view("paused"), sending_bar.PAUSED),
+        (view("reading"), sending_bar.JOBS),
+        (NotFoundError("no batch"), sending_bar.JOBS),
+        (UnavailableError("no gateway"), sending_bar.SILENCE),
+    ],
+)
+async def test_without_a_terminal_it_is_said_once_what_holds_the_sending_back(
+    answer: BatchView | RotaError, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("STILL_SECONDS", "SHOW_SECONDS", "REMARK_SECONDS"):
+        monkeypatch.setattr(sending_bar, name, 0.001)
+    looks = 0
+    looked = asyncio.Event()
+
+    async def look() -> BatchStatus:
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            looked.set()
+        if isinstance(answer, RotaError):
+            raise answer
+        return answer.status
+
+    bar = SendingBar(look)
+    bar.note(Sent(0, 10, None, reading=False))
+    running = asyncio.create_task(bar.run())
+    await looked.wait()
+    running.cancel()
+    assert capsys.readouterr().err == f"rota: {says}\n"
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -386,8 +582,26 @@ async def test_the_bar_is_shown_on_a_terminal_and_removed(gateway: PlayedGateway
             "completed_with_failures",
             {"jobs": {"succeeded": 1, "failed": 1, "total": 2}, "bad_rows": 3},
             (
-                "1 of the batch's jobs did not succeed, and 3 of its rows could not be read: see rota list "
-                "--batch b1, rota bad-rows b1, and go on with rota redrive b1"
+                "1 of the batch's jobs did not succeed: see rota list --batch b1 --status failed, and go on with "
+                "rota redrive b1. 3 of its rows could not be read: see rota bad-rows b1; those in quarantine are "
+                "read again, once they are mended, by rota redrive b1 --quarantined"
+            ),
+        ),
+        (
+            "completed_with_failures",
+            {"jobs": {"succeeded": 1, "cancelled": 1, "total": 2}},
+            ("1 of the batch's jobs did not succeed: see rota list --batch b1, and go on with rota redrive b1"),
+        ),
+        (
+            "completed_with_failures",
+            {
+                "jobs": {"succeeded": 2, "total": 2},
+                "bad_rows": 3,
+                "files": [{"path": "stream", "status": "finished"}],
+            },
+            (
+                "3 of its rows could not be read: see rota bad-rows b1; those in quarantine are read again, with "
+                "other options, by rota redrive b1 --quarantined --option NAME=VALUE"
             ),
         ),
         ("cancelled", {}, "The batch ended as cancelled: see rota get b1"),
@@ -424,24 +638,24 @@ def test_a_batch_that_is_paused_has_no_time_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "still", "line"),
+    ("sent", "waits", "line"),
     [
         (
             Sent(0, 45_000_000, 100_000_000, reading=False),
-            False,
+            "",
             "[#########...........]  45% · 45.0 MB of 100.0 MB · 5.5 MB/s · 10 s left",
         ),
         (
             Sent(0, 45_000_000, 100_000_000, reading=False),
-            True,
+            sending_bar.JOBS,
             "[#########...........]  45% · 45.0 MB of 100.0 MB · 5.5 MB/s · held back: the jobs are slower",
         ),
-        (Sent(0, 0, 0, reading=True), False, "[####################] 100% · 0 B of 0 B · 5.5 MB/s · 0 s left"),
-        (Sent(0, 1500, None, reading=True), True, "1.5 kB · 5.5 MB/s · waits for data"),
+        (Sent(0, 0, 0, reading=True), "", "[####################] 100% · 0 B of 0 B · 5.5 MB/s · 0 s left"),
+        (Sent(0, 1500, None, reading=True), sending_bar.DATA, "1.5 kB · 5.5 MB/s · waits for data"),
     ],
 )
-def test_the_bar_tells_the_share_the_rate_and_what_it_waits_for(sent: Sent, still: bool, line: str) -> None:  # noqa: FBT001 - a case
-    assert show_batch.sending(sent, 5_500_000, still=still) == line
+def test_the_bar_tells_the_share_the_rate_and_what_it_waits_for(sent: Sent, waits: str, line: str) -> None:
+    assert show_batch.sending(sent, 5_500_000, waits) == line
 
 
 @pytest.mark.parametrize(
@@ -473,7 +687,11 @@ def test_ranges_of_rows_are_read(text: str, pair: tuple[int | None, int | None])
         "redrive b1 --rows 9-5",
         "redrive b1 --rows -",
         "batch load a --rows-per-job 0",
+        "batch load a --rows-per-job x",
+        "batch load a --first x",
         "bad-rows b1 --output bad.csv",
+        "results b1 --output .",
+        "results b1 --output=",
     ],
 )
 async def test_a_word_that_means_nothing_is_a_usage_error(rota: Rota, gateway: PlayedGateway, wrong: str) -> None:
@@ -485,6 +703,8 @@ async def test_a_word_that_means_nothing_is_a_usage_error(rota: Rota, gateway: P
 def test_names_of_files_mean_for_streams_what_they_mean_for_files() -> None:
     streamed_ = {suffix: name for name, one in FORMATS.items() if one.streamed for suffix in one.suffixes}
     assert streamed_ == file_names.FORMATS
+    whole = {suffix: name for name, one in FORMATS.items() if not one.streamed for suffix in one.suffixes}
+    assert whole == file_names.WHOLE
     assert file_names.named("a.b/rows.NDJSON.gz") == ("ndjson", "gzip")
     assert file_names.named("a.csv/rows") == (None, None)
     assert file_names.named("-") == (None, None)

@@ -319,6 +319,22 @@ async def test_a_stream_is_opened_with_its_rules(client: Client, gateway: Played
     assert [target for target, _ in gateway.asked].count("POST /batches/b1/seal") == 2
 
 
+@pytest.mark.parametrize("format_", [None, "parquet", "xlsx"])
+def test_a_stream_in_a_format_that_is_not_streamed_is_refused_before_it_is_opened(format_: str | None) -> None:
+    with pytest.raises(InvalidRequestError, match="streams are arrow, avro, csv"):
+        Client().batches.stream(spec="load", format=format_)
+
+
+async def test_one_row_is_no_list_of_rows(client: Client, gateway: PlayedGateway) -> None:
+    gateway.play("POST /batches", {"id": "b1"}, status=202)
+    gateway.play("GET /batches/b1/data", {"id": "b1", "offset": 0, "complete": False})
+    gateway.play("POST /batches/b1/seal", {"id": "b1", "offset": 0, "complete": True})
+    async with client.batches.stream(spec="load", format="ndjson") as stream:
+        for row in ({"cents": 1}, "text", b"bytes"):
+            with pytest.raises(TypeError, match="takes a list of rows"):
+                await stream.write_rows(row)
+
+
 async def test_a_stream_that_is_not_open_says_what_to_do(client: Client) -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await client.batches.stream(spec="load", format="ndjson").write(b"")

@@ -227,7 +227,7 @@ async def test_a_batch_whose_jobs_did_not_all_succeed_is_no_success(rota: Rota, 
     for command in (("watch", "b1"), ("batch", "load", "a.csv", "--watch")):
         status, _, err = await rota(*command)
         assert status == 1
-        assert err == "rota: 1 of the batch's jobs did not succeed: see rota list --batch b1\n"
+        assert err == "rota: 1 of the batch's jobs did not succeed: see rota list --batch b1 --status failed\n"
 
 
 async def test_a_failed_batch_says_why(rota: Rota, gateway: PlayedGateway) -> None:
@@ -309,6 +309,7 @@ async def test_a_batch_that_is_redriven_can_be_watched_to_its_end(rota: Rota, ga
     gateway.play("POST /batches/b1/redrive", {"id": "b1", "status": "done"})
     ended = batch("completed", succeeded=2, total=2) | {"ended_at": "2025-06-01T12:00:10Z"}
     gateway.play("GET /batches/b1", batch("failed"), ended)
+    gateway.play("GET /batches/b1/events", {"events": [event(1, "batch.completed")]})
     status, out, err = await rota("redrive", "b1", "--watch")
     assert (status, err) == (0, "")
     assert out.splitlines()[1].startswith("completed · 1/1 files")
