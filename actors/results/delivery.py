@@ -96,11 +96,15 @@ class Store:
     def _deliver(self, file: BinaryIO, manifest: Manifest) -> None:
         told = StoredManifest(**msgspec.structs.asdict(manifest), collection=self._collection)
         remove(self._source, self._announcement)
-        self._write(self._announcement, told, for_path=self._path)
+        try:
+            self._write(self._announcement, told, for_path=self._path)
+        except TakenError:
+            # Perhaps it was written, and the answer was lost.
+            if self._manifest(self._announcement) is None:
+                raise
         try:
             write_once(self._source, self._path, file, manifest.size, f"{self._parts}.part")
         except TakenError:
-            # Perhaps it was written, and the answer was lost.
             if not self._is_there(manifest):
                 remove(self._source, self._announcement)
                 raise

@@ -105,8 +105,8 @@ async def _write(options: argparse.Namespace, connection: Connection, selection:
                 progress.show(replay.position, replay.end)
     if options.output:
         summary = {"events": count, "file": str(options.output), "up_to": replay.end}
-        are = "event is" if count == 1 else "events are"
-        text = f"{count:,} {are} in {options.output}, up to sequence {replay.end}"
+        what, are = ("event", "is") if count == 1 else ("events", "are")
+        text = f"{count:,} {what} up to sequence {replay.end} {are} in {options.output}"
         if is_stdout(options.output):
             _note(text)
         else:
