@@ -68,7 +68,7 @@ class Canceller:
         )
 
     async def _let_redrives_come(self) -> None:
-        """Wait for what a redrive has told jobs and is not carried out: they would be queued after all had ended."""
+        """Wait for what a redrive has told jobs: else they would be queued when all have ended."""
         files = [index for index, file in enumerate(self._files) if file.jobs]
         for start in range(0, len(files), FILES_AT_ONCE):
             await asyncio.gather(
