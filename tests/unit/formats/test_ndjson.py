@@ -78,7 +78,8 @@ def test_rows_come_back_however_they_are_written(
     with pytest.MonkeyPatch().context() as patched:
         patched.setattr("actors.formats.ndjson.BLOCK_ROWS", block_rows)
         blocks = read(body, piece=piece)
-        assert not faults(blocks) or block_rows < len(rows)  # a first block may show a narrower type
+        # A first block, which ends with a piece, may show a narrower type.
+        assert not faults(blocks) or block_rows < len(rows) or piece < len(body)
         if not faults(blocks):
             assert without_nulls(rows_in(blocks)) == without_nulls(rows)
         for index, block in enumerate(blocks):
