@@ -36,7 +36,7 @@ from tests.acceptance.undisturbed import JobRows, Plan, case_of, plan_of
 from tests.contract.formats.case import rows_of
 
 ALL_PAIRS = os.environ.get("ROTA_READER_PAIRS") == "all"
-CRASHES = int(os.environ.get("ROTA_READER_CRASHES", "20"))
+CRASHES = int(os.environ.get("ROTA_READER_CRASHES", "12"))
 SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
 MEAN_SECONDS = 0.4
 JOBS = 60

@@ -13,7 +13,7 @@ from tests.contract.mutants import Mutant, mutant
 from tests.contract.reading_process import Ending, ReadingProcess, Task
 from tests.contract.seeds import large_seed_of, seeds_of
 
-SECONDS = float(os.environ.get("ROTA_FUZZ_SECONDS", "12"))
+SECONDS = float(os.environ.get("ROTA_FUZZ_SECONDS", "6"))
 """For all formats together."""
 CHANCE = int(os.environ.get("ROTA_FUZZ_SEED", "4"))
 LARGE_FROM_SECONDS = 5

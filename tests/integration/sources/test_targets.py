@@ -39,7 +39,6 @@ class Server(Protocol):
 
 SERVERS: dict[str, Callable[[Path], Any]] = {
     "s3-juicefs": juicefs.Juicefs,
-    "s3-rclone": partial(rclone.Rclone, "s3"),
     "s3-seaweedfs": seaweedfs.Seaweedfs,
     "sftp-sshd": sshd.Sshd,
     "webdav-apache": WritableApache,
