@@ -26,7 +26,7 @@ from tests.acceptance.load import CONNECTION, Load
 from tests.acceptance.memory import MB, Memory, Trend, table
 from tests.acceptance.system import until
 
-SECONDS = float(os.environ.get("ROTA_SOAK_SECONDS", "40"))
+SECONDS = float(os.environ.get("ROTA_SOAK_SECONDS", "30"))
 PAUSE_SECONDS = 0.05
 KEPT = timedelta(seconds=15)
 """How long events are kept after the end of a job, so that log and views have a size that lasts."""

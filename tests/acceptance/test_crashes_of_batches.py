@@ -35,7 +35,7 @@ from tests.acceptance.audit import assert_log_and_views_agree, history
 from tests.acceptance.system import Http
 from tests.acceptance.test_streams_over_http import WRITERS
 
-CRASHES = int(os.environ.get("ROTA_BATCH_CRASHES", "30"))
+CRASHES = int(os.environ.get("ROTA_BATCH_CRASHES", "25"))
 SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
 MEAN_SECONDS = 0.5
 LOOK_SECONDS = 0.2

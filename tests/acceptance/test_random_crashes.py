@@ -1,4 +1,4 @@
-"""60 times a process is killed (-9) at a random moment, under load: nothing accepted is lost or doubled."""
+"""40 times a process is killed (-9) at a random moment, under load: nothing accepted is lost or doubled."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ from tests.acceptance.killer import Killer
 from tests.acceptance.load import CONNECTION, Accepted, Load
 from tests.acceptance.system import until
 
-CRASHES = int(os.environ.get("ROTA_CRASHES", "60"))
+CRASHES = int(os.environ.get("ROTA_CRASHES", "40"))
 SEED = int(os.environ.get("ROTA_CRASH_SEED") or secrets.randbits(32))
 WHOLE = 2
 MEAN_SECONDS = 0.6
