@@ -128,6 +128,10 @@ class FileReader:
 
         OvertakenError says that another reader is at the same file.
         """
+        if self._details.seconds_per_job is not None:
+            file = await self._settled(index, file)
+        if file.finished:
+            return True
         progress = Progress(self._batch, index, file)
         try:
             await self._read(progress)
@@ -150,6 +154,15 @@ class FileReader:
         log.info("batch %s fails: %s", self._batch, fault.message)
         await self._send(progress.fail(clipped(fault)))
         return False
+
+    async def _settled(self, index: int, file: FileState) -> FileState:
+        """Return how far a file is when all is in the log that the reader before has told at last.
+
+        That is so once a later command, which says nothing new, is carried out. Cuts are forgotten when progress
+        has passed them, so that both must be of one state.
+        """
+        await self._log.ask(Progress(self._batch, index, file).advance())
+        return (await self._log.known_state()).files[index]
 
     async def _read(self, progress: Progress) -> None:
         range_ = await self._range(progress)
@@ -245,10 +258,6 @@ class FileReader:
         details, index = self._details, progress.index
         known, timed_from = progress.file.cuts, 0
         if details.seconds_per_job is not None:
-            # What the one before has told at last is in the log once a later command, which says nothing new, is
-            # carried out.
-            await self._log.ask(progress.advance())
-            known = (await self._log.known_state()).files[index].cuts
             timed_from = await first_unscheduled(self._connection, self._batch, index, progress.jobs)
         return Cutter(
             JobLimits(details.rows_per_job, details.bytes_per_job, details.seconds_per_job),
