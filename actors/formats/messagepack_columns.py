@@ -201,7 +201,7 @@ def _array(data: Data, column: Column, type_: pa.DataType | None) -> pa.Array | 
 def _ints(data: Data, column: Column, type_: pa.DataType, nil: Any) -> pa.Array | None:
     begins, first, _ = column
     numbers = _numbers(data, begins, first)
-    huge = (first == 0xCF) & (numbers < 0)  # noqa: PLR2004 - uint64
+    huge = _is_huge(first, numbers)
     if type_ == pa.int64():
         return None if huge.any() else pa.array(numbers, mask=nil)
     below = (numbers < 0) & ~huge
@@ -217,7 +217,7 @@ def _floats(data: Data, column: Column, nil: Any) -> pa.Array | None:
             numbers[short] = (words[short] >> np.uint64(32)).astype(np.uint32).view(np.float32)
     if (whole := _KINDS[first] == INT).any():
         ints = _numbers(data, begins[whole], first[whole])
-        if ((ints > EXACT_INT) | (ints < -EXACT_INT)).any():
+        if ((ints > EXACT_INT) | (ints < -EXACT_INT) | _is_huge(first[whole], ints)).any():
             return None
         numbers[whole] = ints
     return pa.array(numbers, mask=nil)
@@ -247,6 +247,11 @@ def _numbers(data: Data, begins: Ints, first: Any) -> Ints:
     numbers = np.where((first & 0xFC) == 0xD0, signed, unsigned)  # noqa: PLR2004 - int8 to int64
     found: Ints = np.where(_HEADS[first] == 1, first.view(np.int8), numbers)
     return found
+
+
+def _is_huge(first: Any, numbers: Ints) -> Any:
+    """Return which numbers are uint64 beyond int64."""
+    return (first == 0xCF) & (numbers < 0)  # noqa: PLR2004 - uint64
 
 
 def _stands(data: Data, places: Ints, pattern: bytes) -> Any:

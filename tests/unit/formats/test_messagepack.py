@@ -199,6 +199,17 @@ def test_whole_columns_are_what_one_row_after_the_other_is(  # noqa: PLR0917 - o
         assert outcome(bytes(body), **options) == (quick, error)
 
 
+@pytest.mark.parametrize("number", [2**64 - 2**53, 2**64 - 1, 2**53 + 1, -(2**53) - 1])
+def test_a_whole_number_among_others_that_float64_does_not_hold_is_a_bad_row(number: int) -> None:
+    values: list[Any] = [{"n": 0.5}] * (messagepack.FIRST_ROWS + 100)
+    values[-50] = {"n": number}
+    body = one_after_the_other(values)
+
+    assert len(rows(body)) == len(values) - 1
+    [fault] = faults(body)
+    assert f"column n: {number} is no float64" in fault
+
+
 def test_a_timestamp_is_a_moment_and_nanoseconds_are_not_cut_off() -> None:
     body = msgpack.packb([{"at": msgpack.Timestamp(5, 7000)}, {"at": msgpack.Timestamp(5, 7)}])
     assert [row["at"].isoformat() for row in rows(body)] == ["1970-01-01T00:00:05.000007+00:00"]
