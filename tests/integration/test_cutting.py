@@ -29,6 +29,7 @@ from events.batch import (
     RedriveBatch,
     RowsQuarantined,
 )
+from events.batch_state import FileState
 from events.catalog import decode_event
 from events.ids import group_of, place_in_batch
 from events.jetstream.chunks import NOTHING, ChunkLog, Piece
@@ -52,8 +53,8 @@ class Batch:
         self.log = BatchLog(write_side.connection, id_, caller="test")
         self._root = root
 
-    async def read(self, index: int = 0) -> bool:
-        """Read a file to its end, as a reader that knows only what the log says."""
+    async def read(self, index: int = 0, known: FileState | None = None) -> bool:
+        """Read a file to its end, as a reader that knows only what the log says, or said when it was asked."""
         state = await self.log.known_state()
         reader = FileReader(
             self.log,
@@ -63,7 +64,7 @@ class Batch:
             flight=Flight(1000),
         )
         async with asyncio.timeout(WAIT_SECONDS):
-            whole = await reader.run(index, state.files[index])
+            whole = await reader.run(index, known or state.files[index])
             # What it has told is in the log once a later command is carried out, which says nothing new.
             await self.log.ask(CountJobs(id=self.id, until=0, succeeded=0, failed=0))
         return whole
@@ -312,6 +313,25 @@ async def test_an_early_cut_that_is_in_the_log_is_made_again(write_side: WriteSi
         await stream.seal()
 
         assert await batch.read()
+
+        assert await batch.values() == [[0, 1], [2, 3, 4, 5]]
+
+
+async def test_a_reader_that_asked_before_the_last_progress_was_told_makes_the_same_jobs(
+    write_side: WriteSide,
+) -> None:
+    async with streamed(write_side, seconds_per_job=0.2, rows_per_job=5) as (batch, stream):
+        [before] = (await batch.log.known_state()).files
+        async with reading(batch):
+            await stream.send(0, 1)
+            assert len(await batch.until_jobs(1)) == 1
+            await write_side.until(batch.id, "batch.advanced", "batch")
+        [after] = (await batch.log.known_state()).files
+        assert (before.jobs, before.cuts, after.jobs, after.cuts) == (0, (), 1, ())
+        await stream.send(2, 3, 4, 5)
+        await stream.seal()
+
+        assert await batch.read(known=before)
 
         assert await batch.values() == [[0, 1], [2, 3, 4, 5]]
 
