@@ -17,6 +17,12 @@ from rota.jetstream import Connection, Msg, until_available
 
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 1.0
+TELL_SECONDS = 0.5
+"""How often readers tell a batch what is new."""
+JOBS_A_MESSAGE = 300
+"""Commands for jobs that already are, so that other jobs of the shard do not wait long."""
+STEERING = frozenset({"paused", "resumed", "changed"})
+"""What people ask of a batch at work, by the names of its events."""
 
 log = logging.getLogger("rota.reader")
 

@@ -8,20 +8,18 @@ kill begins anew: a job is cancelled once, and one that has ended stays as it is
 import asyncio
 from collections.abc import Iterator
 
-from actors.batch_log import BatchLog, caught_up
+from actors.batch_log import JOBS_A_MESSAGE, BatchLog, caught_up
 from actors.flight import Place
 from actors.scheduled_jobs import first_unscheduled, until_carried_out
 from events.batch import AdvanceFile
 from events.batch_control import FinishCancel
 from events.batch_state import BatchState
 from events.ids import batch_job_id
-from events.jetstream.beginnings import beginnings
-from events.job import CancelJob, JobQueued, JobScheduled
+from events.jetstream.ends import rows_of_jobs
+from events.job import CancelJob
 from rota.follow import Follower
 from rota.jetstream import Connection, Msg, until_available
 
-JOBS_A_MESSAGE = 300
-"""So that other jobs of the shard do not wait long."""
 FILES_AT_ONCE = 50
 WAIT_SECONDS = 5.0
 """After this time without an end the jobs that are left are told again."""
@@ -85,9 +83,8 @@ class Canceller:
             if jobs == file.jobs:
                 continue
             last = batch_job_id(self._batch.batch, index, jobs - 1)
-            [event] = await until_available(lambda last=last: beginnings(self._connection, "job", [last]))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            rows = event.details.rows if isinstance(event, JobQueued | JobScheduled) else None
-            if rows:
+            found = await until_available(lambda last=last: rows_of_jobs(self._connection, [last]))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            if rows := found.get(last):
                 reached = rows.first_row + rows.count
                 # Nobody reads on: the position may stay behind.
                 advance = AdvanceFile(

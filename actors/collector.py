@@ -11,16 +11,15 @@ from typing import Any, BinaryIO
 from actors.batch_log import BatchLog
 from actors.results.delivery import Delivery, Download, Store
 from actors.results.errors import ResultsError
+from actors.results.outcomes import Outcomes
 from actors.results.registry import Row, Writer, writer
 from actors.results.rows import decoded, rows_of, with_origin
-from actors.results.tally import Tally
 from actors.scheduled_jobs import first_unscheduled
 from events.batch_results import FailResults, FinishResults, ResultsRequested
 from events.batch_state import BatchState
 from events.ids import batch_job_id
 from events.jetstream.collections import find_collection
-from events.jetstream.ends import ends
-from events.jetstream.ends import rows_of as rows_of_jobs
+from events.jetstream.ends import ends, rows_of_jobs
 from events.jetstream.payloads import DamagedPayloadError, Payloads
 from events.job import JobSucceeded
 from events.sources import Connection as SourceConnection
@@ -76,7 +75,7 @@ class Collector:
         self._log = batch_log
         self._asked = asked
         self._delivery = delivery
-        self._tally = Tally()
+        self._outcomes = Outcomes()
         self._rows = 0
 
     async def run(self) -> Manifest:
@@ -94,12 +93,12 @@ class Collector:
                 batch=self._log.batch,
                 spec=state.details.spec,
                 format=self._asked.format,
-                jobs=self._tally.jobs,
+                jobs=self._outcomes.jobs,
                 rows=self._rows,
                 size=size,
                 sha256=sha256,
-                failed=self._tally.failed(await rows_of_jobs(self._connection, self._tally.listed)),
-                pending=self._tally.pending,
+                failed=self._outcomes.failed(await rows_of_jobs(self._connection, self._outcomes.listed)),
+                pending=self._outcomes.pending,
             )
             await self._delivery.deliver(file, manifest)
         return manifest
@@ -112,7 +111,7 @@ class Collector:
             while page := await coming:
                 coming = asyncio.ensure_future(anext(pages, None))
                 for job, end in page:
-                    self._tally.add(job, end)
+                    self._outcomes.add(job, end)
                 yield [(job, end) for job, end in page if isinstance(end, JobSucceeded)]
         finally:
             coming.cancel()

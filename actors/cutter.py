@@ -64,13 +64,6 @@ class MissingRowsError(RotaError):
     """A file ends before the rows that are in jobs already."""
 
 
-def cut(
-    blocks: Iterable[Block], rows_per_job: int | None, bytes_per_job: int | None = None, *, rows: int, jobs: int
-) -> Iterator[Cut]:
-    """Cut what follows after `rows` rows, which are in `jobs` jobs already; blocks before that are passed over."""
-    return Cutter(JobLimits(rows_per_job, bytes_per_job), rows=rows, jobs=jobs).cut(blocks)
-
-
 class Cutter:
     """Cuts the rows of a file that follow after the `passed` first, which are left out, and `rows` in `jobs` jobs.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import cast
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
@@ -16,14 +15,14 @@ from msgspec.structs import replace
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.registry import read
-from actors.opening import kinds
+from actors.opening import kinds, options_of
 from actors.sources.errors import SourceError
 from actors.sources.file import SourceFile
 from events.batch import BatchDetails, FileFault, Position
 from events.formats import WITHOUT_OFFSETS, formats
 from events.sources import Connection
 from rota.errors import NotFoundError, TooLargeError
-from rota.options import Compression, Options
+from rota.options import Compression
 
 HEAD_ROWS = 10_000
 HEAD_BYTES = 8 * 1024 * 1024
@@ -215,15 +214,6 @@ class _CountedInput(Input):
                     offset += len(piece)
                     self.taken = max(self.taken, offset)
                     yield piece
-
-
-def options_of(details: BatchDetails, format_: str) -> Options:
-    """Return the options with which a batch reads files of a format; BadRowError if they are wrong."""
-    given = details.options if details.format else details.options.get(format_, {})
-    try:
-        return msgspec.convert(given, formats()[format_].options)
-    except msgspec.ValidationError as error:
-        raise BadRowError(FileFault(f"The options of {format_} are wrong: {error}")) from error
 
 
 def _row_bytes(head: Head, stored: int, file: _CountedInput) -> float | None:

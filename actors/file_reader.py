@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, nullcontext
 from functools import partial
 
-import msgspec
-
 from actors.ahead import ahead, by_turns
 from actors.bad_rows import clipped, quarantine
 from actors.batch_jobs import BatchJobs
@@ -23,7 +21,7 @@ from actors.flight import Flight
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.registry import read
-from actors.opening import OpenedFile, configured, kinds, open_file, open_stream
+from actors.opening import OpenedFile, configured, kinds, open_file, open_stream, options_of
 from actors.outbox import Outbox
 from actors.picker import pick, quarantined_numbers
 from actors.prefetch import prefetched
@@ -36,12 +34,11 @@ from actors.stream_file import StreamFile
 from events.batch import AdvanceFile, BatchDetails, CutJob, FileFault, FindFile, FinishFile
 from events.batch_state import FileState
 from events.catalog import AnyCommand
-from events.formats import formats
 from events.jetstream.payloads import Payloads
 from events.sources import Connection as SourceConnection
 from rota.errors import NotFoundError, RotaError, TooLargeError
 from rota.jetstream import Connection, until_available
-from rota.options import Compression, Options
+from rota.options import Compression
 
 BLOCKS_AHEAD = 1
 CUTS_AHEAD = 2
@@ -58,6 +55,7 @@ MANY_FILES = 16
 """At work at a time: what they tell is gathered. Fewer are not held up."""
 TOLD_TOGETHER = 500
 """Files of which a message tells that they are found or finished."""
+
 log = logging.getLogger("rota.reader")
 
 
@@ -88,8 +86,7 @@ class FileReader:
         self._flight = flight
         self._running = 0
         """How many files are at work."""
-        one_by_one = self._counts_all or details.stream is not None
-        self._first_at_once = self._at_once = 1 if one_by_one else min(FILES_AT_ONCE, details.max_readers)
+        self._first_at_once = self._at_once = 1 if details.in_order else min(FILES_AT_ONCE, details.max_readers)
         """How many files may be at work: most of the time of small ones is waiting."""
         self._told, self._scheduled = Outbox(log), Outbox(log)
         self._large = asyncio.Lock()
@@ -255,17 +252,16 @@ class FileReader:
                 progress.passed = min(range_.passed, cutter.reached)
 
     async def _cutter(self, progress: Progress, range_: RowRange) -> Cutter:
-        details, index = self._details, progress.index
-        known, timed_from = progress.file.cuts, 0
+        details, timed_from = self._details, 0
         if details.seconds_per_job is not None:
-            timed_from = await first_unscheduled(self._connection, self._batch, index, progress.jobs)
+            timed_from = await first_unscheduled(self._connection, self._batch, progress.index, progress.jobs)
         return Cutter(
             JobLimits(details.rows_per_job, details.bytes_per_job, details.seconds_per_job),
             rows=progress.rows,
             jobs=progress.jobs,
             passed=range_.passed,
             end=range_.end,
-            known=dict(known),
+            known=dict(progress.file.cuts),
             timed_from=timed_from,
             form=details.form,
         )
@@ -274,7 +270,7 @@ class FileReader:
         self, progress: Progress, file: Input, format_: str, cutter: Cutter, check: Callable[[], None]
     ) -> Callable[[], Iterator[Cut]]:
         """Return what reads the file, calls `check` at its end, and blocks."""
-        details, options = self._details, self._options(format_)
+        details, options = self._details, options_of(self._details, format_)
         start, known, mends = progress.start, progress.schema, progress.file.mends
         numbers = None if mends is None else quarantined_numbers(await self._log.events(), mends)
         ticks = None if details.seconds_per_job is None else TICK_SECONDS
@@ -296,13 +292,6 @@ class FileReader:
             check()
 
         return cuts
-
-    def _options(self, format_: str) -> Options:
-        given = self._details.options if self._details.format else self._details.options.get(format_, {})
-        try:
-            return msgspec.convert(given, formats()[format_].options)
-        except msgspec.ValidationError as error:
-            raise BadRowError(FileFault(f"The options of {format_} are wrong: {error}")) from error
 
     async def _schedule_all(
         self, progress: Progress, jobs: BatchJobs, cuts: Callable[[], Iterator[Cut]], file: OpenedFile

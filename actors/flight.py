@@ -20,12 +20,8 @@ def share_of(details: BatchDetails, readers: int) -> dict[str, int]:
 
 
 def readers_of(details: BatchDetails, unread: int) -> int:
-    """Return how many readers share a batch of which so many files are not read to their end.
-
-    Rows that are counted over all files need the files in their order.
-    """
-    in_order = details.first or details.limit is not None or details.stream is not None
-    return 1 if in_order else max(1, min(details.max_readers, unread))
+    """Return how many readers share a batch of which so many files are not read to their end."""
+    return 1 if details.in_order else max(1, min(details.max_readers, unread))
 
 
 class Flight:

@@ -2,19 +2,23 @@
 
 import asyncio
 
+import msgspec
+
+from actors.formats.block import BadRowError
 from actors.formats.detect import detect
 from actors.formats.input import Input
 from actors.sources.file import SourceFile
 from actors.stream_file import StreamFile
-from events.batch import BatchDetails
+from events.batch import BatchDetails, FileFault
 from events.catalog import decode_event
+from events.formats import formats
 from events.jetstream.topology import EVENTS
 from events.sources import Connection as SourceConnection
 from events.subjects import opened_subject
 from rota.batch_protocol import StreamRules
 from rota.errors import NotFoundError, RotaError
 from rota.jetstream import Connection, until_available
-from rota.options import Compression
+from rota.options import Compression, Options
 
 OpenedFile = SourceFile | StreamFile
 
@@ -52,3 +56,12 @@ def kinds(file: OpenedFile, details: BatchDetails) -> tuple[str, Compression]:
         format=details.format,
         compression=file.compression or details.compression,
     )
+
+
+def options_of(details: BatchDetails, format_: str) -> Options:
+    """Return the options with which a batch reads files of a format; BadRowError if they are wrong."""
+    given = details.options if details.format else details.options.get(format_, {})
+    try:
+        return msgspec.convert(given, formats()[format_].options)
+    except msgspec.ValidationError as error:
+        raise BadRowError(FileFault(f"The options of {format_} are wrong: {error}")) from error

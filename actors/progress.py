@@ -6,11 +6,10 @@ from typing import NoReturn
 
 import pyarrow as pa
 
+from actors.batch_log import TELL_SECONDS
 from actors.cutter import Slice
 from events.batch import AdvanceFile, FailFile, FileFault, FinishFile, Position
 from events.batch_state import FileState
-
-TELL_SECONDS = 0.5
 
 
 class Progress:

@@ -7,12 +7,11 @@ It also does what people ask meanwhile: it pauses, goes on with other limits, ha
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Literal
 
-from actors.batch_log import BatchLog
+from actors.batch_log import STEERING, TELL_SECONDS, BatchLog
 from actors.canceller import Canceller
 from actors.file_list import list_files
 from actors.file_reader import FileReader
@@ -29,17 +28,12 @@ from rota.jetstream import Connection, Msg
 from rota.protocol import ENDED_BATCH
 from rota.pull import delivery
 
-TELL_SECONDS = 0.5
-
-STEERING = frozenset({"paused", "resumed", "changed"})
 TURNS = frozenset({"sealed", "completed", "completed_with_failures", "failed", "cancelled"})
 """What changes how a batch is followed, by the names of its events."""
 PARTINGS = frozenset({"cancelling", "redriven"})
 """What has it led anew."""
 
 Parting = Literal["cancelling", "ended", "redriven"]
-
-log = logging.getLogger("rota.reader")
 
 
 class Reader:

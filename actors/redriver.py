@@ -15,21 +15,20 @@ Whoever takes over after a kill does all three steps again, and comes to the sam
 
 import logging
 
-from actors.batch_log import BatchLog, caught_up
+from actors.batch_log import JOBS_A_MESSAGE, BatchLog, caught_up
 from actors.flight import Place
 from events.batch import FinishRedrive
 from events.batch_state import BatchState, Redrive
 from events.catalog import decode_event
 from events.ids import batch_job_id
-from events.jetstream.beginnings import beginnings
-from events.job import JobCancelled, JobFailed, JobQueued, JobScheduled, JobTimedOut, RedriveJob
+from events.jetstream.ends import rows_of_jobs
+from events.job import JobCancelled, JobFailed, JobTimedOut, RedriveJob
 from rota.follow import Follower
 from rota.jetstream import Connection, Msg, until_available
+from rota.protocol import Rows
 from rota.pull import delivery
 
 ENDS = ("cancelled", "failed", "timed_out", "redriven")
-JOBS_A_MESSAGE = 300
-"""So that other jobs of the shard do not wait long."""
 
 log = logging.getLogger("rota.reader")
 
@@ -109,16 +108,17 @@ class Redriver:
         first, last = self._wanted.first_row or 0, self._wanted.last_row
         if not first and last is None:
             return places
-        found = []
-        for start in range(0, len(places), JOBS_A_MESSAGE):
-            some = places[start : start + JOBS_A_MESSAGE]
-            ids = [batch_job_id(self._batch.batch, *place) for place in some]
-            events = await until_available(lambda ids=ids: beginnings(self._connection, "job", ids))  # type: ignore[misc] # mypy cannot infer a lambda with a default
-            for place, event in zip(some, events, strict=True):
-                rows = event.details.rows if isinstance(event, JobQueued | JobScheduled) else None
-                if rows and rows.first_row + rows.count > first and (last is None or rows.first_row <= last):
-                    found.append(place)
-        return found
+        ids = [batch_job_id(self._batch.batch, *place) for place in places]
+        found = await until_available(lambda: rows_of_jobs(self._connection, ids))
+
+        def has_one(rows: Rows | None) -> bool:
+            return (
+                rows is not None
+                and rows.first_row + rows.count > first
+                and (last is None or rows.first_row <= last)
+            )
+
+        return [place for place, id_ in zip(places, ids, strict=True) if has_one(found.get(id_))]
 
     async def _tell(self, places: list[Place]) -> None:
         """Tell those jobs that have not run again yet."""

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from actors.batch_log import BatchLog
+from actors.batch_log import STEERING, TELL_SECONDS, BatchLog
 from actors.file_reader import FileReader
 from actors.flight import Flight, readers_of, share_of
-from actors.reader import STEERING, TELL_SECONDS
 from events.batch_state import BatchState
 from events.sources import Connection as SourceConnection
 from rota.follow import Follower

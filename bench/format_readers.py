@@ -21,7 +21,7 @@ from pyarrow import csv
 from pyexcel_ods3 import get_data
 from python_calamine import CalamineWorkbook
 
-from actors.cutter import cut
+from actors.cutter import Cutter, JobLimits
 from actors.file_reader import BLOCKS_AHEAD
 from actors.formats.input import Input
 from actors.formats.registry import read
@@ -92,7 +92,7 @@ def rota(format_: str) -> Callable[[Path], int]:
     def run(path: Path) -> int:
         file, options = Input(LocalFile(path)), formats()[format_].options()
         blocks = prefetched(lambda: read(format_, file, options, Position()), BLOCKS_AHEAD, "parse")
-        return sum(one.count for some in cut(blocks, ROWS_PER_JOB, rows=0, jobs=0) for one in some.slices)
+        return sum(one.count for some in Cutter(JobLimits(ROWS_PER_JOB)).cut(blocks) for one in some.slices)
 
     return run
 

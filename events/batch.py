@@ -61,6 +61,11 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     """Whether all of the stream is kept to the end, since it may have to be read again from its start."""
 
     @property
+    def in_order(self) -> bool:
+        """Whether one file is read after the other: rows are counted over all of them, or there is but a stream."""
+        return bool(self.first) or self.limit is not None or self.stream is not None
+
+    @property
     def searched(self) -> bool:
         """Whether the files must be looked for: an entry is a directory or a glob."""
         return any(path.endswith("/") or GLOB & set(path) for path in self.files)

@@ -67,6 +67,11 @@ def end_filter(job: str, batch: str) -> str:
     return f"rota.event.job.{job}.*.{batch}"
 
 
+def queued_filter(job: str) -> str:
+    """Return what matches the events of a job that hand out its attempts."""
+    return f"rota.event.job.{job}.queued.>"
+
+
 DRY_RUN = "rota.dry_run"
 """Where somebody who can read files is asked what a batch would be; nothing is stored there."""
 

@@ -26,6 +26,8 @@ LOST: frozenset[BatchStatus] = frozenset({"failed", "cancelling", "cancelled"})
 _at_work: WeakKeyDictionary[Edge, dict[str, "Writer"]] = WeakKeyDictionary()
 """Who writes to which batch, by the gateway."""
 
+FoundStream = tuple[BatchDetails, BatchStatus]
+
 log = logging.getLogger("rota.gateway")
 
 
@@ -35,7 +37,7 @@ async def append(edge: Edge, request: AppendRequest, asker: Asker) -> DataView:
     ConflictError if they do not follow what is durable, or the batch takes no more, UnavailableError if its jobs do
     not keep up, NotFoundError if there is none.
     """
-    async with writing(edge, request.id, request.offset) as writer:
+    async with writing(edge, request.id, await find_stream(edge, request.id), request.offset) as writer:
         for start in range(0, len(request.data), PIECE_BYTES):
             await writer.write(request.data[start : start + PIECE_BYTES])
         return await writer.finish(asker, complete=request.complete)
@@ -46,7 +48,7 @@ async def seal(edge: Edge, id_: str, asker: Asker) -> DataView:
 
     A writer that is at work keeps its place: who seals beside it would cut it off.
     """
-    async with writing(edge, id_, None, takes_place=False) as writer:
+    async with writing(edge, id_, await find_stream(edge, id_), None, takes_place=False) as writer:
         return await writer.finish(asker, complete=True)
 
 
@@ -58,7 +60,7 @@ async def data(edge: Edge, id_: str) -> DataView:
     return DataView(id_, last.end, last.is_end and status not in {"cancelling", "cancelled"})
 
 
-async def find_stream(edge: Edge, id_: str) -> tuple[BatchDetails, BatchStatus]:
+async def find_stream(edge: Edge, id_: str) -> FoundStream:
     """Return a batch that is streamed in, and its status.
 
     ConflictError if it reads files, NotFoundError if there is none.
@@ -69,7 +71,13 @@ async def find_stream(edge: Edge, id_: str) -> tuple[BatchDetails, BatchStatus]:
 
 @asynccontextmanager
 async def writing(
-    edge: Edge, id_: str, offset: int | None, *, waits: bool = False, takes_place: bool = True
+    edge: Edge,
+    id_: str,
+    found: FoundStream,
+    offset: int | None,
+    *,
+    waits: bool = False,
+    takes_place: bool = True,
 ) -> AsyncIterator["Writer"]:
     """Be the only one in this gateway who writes to a batch, from an offset on or at its end.
 
@@ -77,7 +85,7 @@ async def writing(
     another one is held back takes its place: that one's sender may be gone, which does not show as long as nothing
     is read of it.
     """
-    details, status = await find_stream(edge, id_)
+    details, status = found
     at_work = _at_work.setdefault(edge, {})
     if takes_place and (other := at_work.get(id_)):
         await other.give_way()

@@ -50,7 +50,7 @@ class UnsupportedEncodingError(InvalidRequestError):
 async def patch_data(request: web.Request) -> web.Response:
     """Append the body to the stream of a batch; it is stored as it comes, and what is stored counts once."""
     edge, id_ = edge_of(request), request.match_info["id"]
-    await find_stream(edge, id_)
+    found = await find_stream(edge, id_)
     try:
         offset, complete = _number(request, OFFSET), _complete(request)
         length = _number(request, LENGTH) if LENGTH in request.headers else None
@@ -61,7 +61,7 @@ async def patch_data(request: web.Request) -> web.Response:
                 f"A body that is compressed and the last one needs the header {LENGTH}: how many bytes the whole "
                 "stream has without the compression. Or seal the stream with POST when all is sent"
             )
-        async with writing(edge, id_, offset, waits=True) as writer:
+        async with writing(edge, id_, found, offset, waits=True) as writer:
             await _store(writer, edge, request)
             view = await writer.finish(http_asker(request), complete=complete, length=length)
     except RotaError as error:
@@ -80,10 +80,8 @@ async def get_data(request: web.Request) -> web.Response:
 @routes.post(f"/batches/{ID}/seal")
 async def post_seal(request: web.Request) -> web.Response:
     """Say that the stream ends with what is durable."""
-    edge, id_ = edge_of(request), request.match_info["id"]
-    await find_stream(edge, id_)
     try:
-        view = await seal(edge, id_, http_asker(request))
+        view = await seal(edge_of(request), request.match_info["id"], http_asker(request))
     except RotaError as error:
         return await _refusal(request, error)
     return answer(view, headers=_headers(view))

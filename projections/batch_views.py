@@ -34,8 +34,7 @@ def paths_of(batch: sqlite3.Row, found: Sequence[sqlite3.Row], files: Sequence[s
     paths = dict(enumerate(unpack(batch["paths"], type=list[str])))
     for some in found:
         paths |= enumerate(unpack(some["paths"], type=list[str]), some["first"])
-    # They stand in order, and a file that is mended before what mends it.
-    # One by one: what mends a file may be mended itself.
+    # They stand in order, one by one: a file that is mended before what mends it, which may be mended itself.
     for file in files:
         if file["mends"] is not None:
             paths[file["file_index"]] = paths[file["mends"]]

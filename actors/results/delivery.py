@@ -82,8 +82,8 @@ class Store:
         await asyncio.to_thread(self._deliver, file, manifest)
 
     def _earlier(self) -> Manifest | None:
-        if self._manifest(self._path + MANIFEST):
-            return self._manifest(self._path + MANIFEST)
+        if told := self._manifest(self._path + MANIFEST):
+            return told
         announced = self._manifest(self._announcement)
         if announced and self._is_there(announced):
             self._finish(announced)

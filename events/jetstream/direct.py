@@ -42,13 +42,12 @@ async def get_at(connection: Connection, stream: str, sequence: int) -> Msg | No
             raise UnavailableError(f"NATS could not read message {sequence} of {stream}: {status}")
 
 
-async def _page(connection: Connection, stream: str, subject: str, start: int, size: int) -> tuple[list[Msg], bool]:
-    """Return up to `size` messages, and whether there are more."""
+async def get_many(connection: Connection, stream: str, query: bytes, what: str) -> tuple[list[Msg], bool]:
+    """Return the messages that answer a query for several, and whether there are more; errors name `what`."""
     inbox = connection.client.new_inbox()
     replies: asyncio.Queue[Msg] = asyncio.Queue()
     subscription = await connection.client.subscribe(inbox, cb=replies.put)
     try:
-        query = b'{"next_by_subj":"%s","seq":%d,"batch":%d}' % (subject.encode(), start, size)
         await connection.send(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
         messages: list[Msg] = []
         while True:
@@ -56,7 +55,7 @@ async def _page(connection: Connection, stream: str, subject: str, start: int, s
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     message = await replies.get()
             except TimeoutError as error:
-                raise UnavailableError(f"NATS did not answer while {subject} was read") from error
+                raise UnavailableError(f"NATS did not answer while {what} was read") from error
             headers = message.headers or {}
             match headers.get("Status"):
                 case None:
@@ -66,8 +65,12 @@ async def _page(connection: Connection, stream: str, subject: str, start: int, s
                 case "404":
                     return messages, False
                 case status:
-                    raise UnavailableError(
-                        f"NATS could not read {subject}: {status} {headers.get('Description', '')}"
-                    )
+                    raise UnavailableError(f"NATS could not read {what}: {status} {headers.get('Description', '')}")
     finally:
-        await subscription.unsubscribe()
+        await connection.ignore(subscription)
+
+
+async def _page(connection: Connection, stream: str, subject: str, start: int, size: int) -> tuple[list[Msg], bool]:
+    """Return up to `size` messages, and whether there are more."""
+    query = b'{"next_by_subj":"%s","seq":%d,"batch":%d}' % (subject.encode(), start, size)
+    return await get_many(connection, stream, query, subject)

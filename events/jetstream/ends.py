@@ -3,20 +3,18 @@
 By Direct Get with `multi_last` the server answers 39,000 jobs a second (measured with 200 bytes an event).
 """
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from itertools import islice
 
 import msgspec
 
 from events.catalog import decode_event
-from events.jetstream.direct import sequence_of
+from events.jetstream.direct import get_many, sequence_of
 from events.jetstream.topology import EVENTS
 from events.job import JobCancelled, JobFailed, JobQueued, JobSucceeded, JobTimedOut
-from events.subjects import end_filter
-from rota.errors import UnavailableError
-from rota.jetstream import TIMEOUT_SECONDS, Connection, Msg
+from events.subjects import end_filter, queued_filter
+from rota.jetstream import Connection, Msg
 from rota.protocol import Rows
 
 PAGE_JOBS = 200
@@ -35,32 +33,40 @@ async def ends(
     A job that was redriven has not ended until it ends again. A page is as it was at one moment, and the next one
     is asked for when this one is taken.
     """
+    async for part, found in _last_events(connection, jobs, lambda job: end_filter(job, batch)):
+        yield [(job, _end(found.get(job))) for job in part]
+
+
+async def rows_of_jobs(connection: Connection, jobs: Iterable[str]) -> dict[str, Rows]:
+    """Return which rows each job has, by its id; a job that is not queued yet has none here."""
+    rows: dict[str, Rows] = {}
+    async for _, found in _last_events(connection, jobs, queued_filter):
+        for job, message in found.items():
+            event = decode_event(message.data)
+            if isinstance(event, JobQueued) and event.details.rows:
+                rows[job] = event.details.rows
+    return rows
+
+
+async def _last_events(
+    connection: Connection, jobs: Iterable[str], filter_of: Callable[[str], str]
+) -> AsyncGenerator[tuple[list[str], dict[str, Msg]]]:
+    """Yield some jobs, in their order, with the last event of each that its filter matches, by the job's id.
+
+    An answer that would be too large is asked for again in halves.
+    """
     waiting = iter(jobs)
     while page := list(islice(waiting, PAGE_JOBS)):
         parts = deque([page])
         while parts:
             part = parts.popleft()
-            filters = [end_filter(job, batch) for job in part]
+            filters = [filter_of(job) for job in part]
             messages, whole = await _last_of_each(connection, filters, bounded=len(part) > 1)
-            if not whole:
+            if whole:
+                yield part, _newest(messages)
+            else:
                 half = len(part) // 2
                 parts.extendleft((part[half:], part[:half]))
-                continue
-            found = _newest(messages)
-            yield [(job, _end(found.get(job))) for job in part]
-
-
-async def rows_of(connection: Connection, jobs: Sequence[str]) -> dict[str, Rows]:
-    """Return which rows each job has, by its id; a job that is not queued yet has none here."""
-    found: dict[str, Rows] = {}
-    for start in range(0, len(jobs), PAGE_JOBS):
-        filters = [f"rota.event.job.{job}.queued.>" for job in jobs[start : start + PAGE_JOBS]]
-        messages, _ = await _last_of_each(connection, filters, bounded=False)
-        for job, message in _newest(messages).items():
-            event = decode_event(message.data)
-            if isinstance(event, JobQueued) and event.details.rows:
-                found[job] = event.details.rows
-    return found
 
 
 def _newest(messages: list[Msg]) -> dict[str, Msg]:
@@ -82,32 +88,8 @@ async def _last_of_each(connection: Connection, filters: list[str], *, bounded: 
 
     If `bounded`, the answer may end early, since it would be too large; the second value says whether it is whole.
     """
-    inbox = connection.client.new_inbox()
-    replies: asyncio.Queue[Msg] = asyncio.Queue()
-    subscription = await connection.client.subscribe(inbox, cb=replies.put)
     query: dict[str, object] = {"multi_last": filters, "batch": 1024}
     if bounded:
         query["max_bytes"] = PAGE_BYTES
-    try:
-        await connection.send(f"$JS.API.DIRECT.GET.{EVENTS}", msgspec.json.encode(query), reply=inbox)
-        messages: list[Msg] = []
-        while True:
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    message = await replies.get()
-            except TimeoutError as error:
-                raise UnavailableError("NATS did not answer while the ends of jobs were read") from error
-            headers = message.headers or {}
-            match headers.get("Status"):
-                case None:
-                    messages.append(message)
-                case "204":
-                    return sorted(messages, key=sequence_of), not int(headers.get("Nats-Num-Pending", "0"))
-                case "404":
-                    return [], True
-                case status:
-                    raise UnavailableError(
-                        f"NATS could not read the ends of jobs: {status} {headers.get('Description', '')}"
-                    )
-    finally:
-        await connection.ignore(subscription)
+    messages, more = await get_many(connection, EVENTS, msgspec.json.encode(query), "events of jobs")
+    return sorted(messages, key=sequence_of), not more

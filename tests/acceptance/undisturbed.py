@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 from msgspec import Struct
 
-from actors.cutter import cut
+from actors.cutter import Cutter, JobLimits
 from actors.formats.input import Input
 from actors.formats.registry import read
 from events.ids import batch_job_id
@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         }
 
     def _cut(self, name: str, body: bytes) -> Iterator[JobRows]:
-        for one in cut(self._blocks(name, body), self.rows_per_job, rows=0, jobs=0):
+        for one in Cutter(JobLimits(self.rows_per_job)).cut(self._blocks(name, body)):
             for piece in one.slices:
                 table = pa.ipc.open_stream(piece.body).read_all()
                 digest = "" if self.format == "raw" else piece.sha256

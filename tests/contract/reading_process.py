@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from msgspec import Struct
 
-from actors.cutter import cut
+from actors.cutter import Cutter, JobLimits
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.registry import read
@@ -218,7 +218,7 @@ def _read(
 
     count = 0
     try:
-        for one in cut(blocks(), ROWS_PER_JOB, rows=start.row, jobs=start.row // ROWS_PER_JOB):
+        for one in Cutter(JobLimits(ROWS_PER_JOB), rows=start.row, jobs=start.row // ROWS_PER_JOB).cut(blocks()):
             for job in one.slices:
                 count += job.count
                 if task.collects and len(found.rows) < MOST_ROWS:

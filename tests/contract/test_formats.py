@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from msgspec.structs import replace
 
-from actors.cutter import Slice, cut
+from actors.cutter import Cutter, JobLimits, Slice
 from actors.formats.block import BadRowError, Block
 from actors.formats.input import Input
 from actors.formats.limits import Limits
@@ -150,7 +150,7 @@ def test_reading_goes_on_from_a_checkpoint_with_the_same_blocks_and_jobs(case: C
 
 
 def jobs_of(blocks: list[Block], rows: int = 0, jobs: int = 0) -> list[Slice]:
-    return [one for some in cut(blocks, 1000, rows=rows, jobs=jobs) for one in some.slices]
+    return [one for some in Cutter(JobLimits(1000), rows=rows, jobs=jobs).cut(blocks) for one in some.slices]
 
 
 TYPED = [pytest.param(case, kept, id=f"{case.format}-{kept}") for case in CASES for kept in case.typed]

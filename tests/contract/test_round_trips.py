@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.cutter import cut
+from actors.cutter import Cutter, JobLimits
 from actors.formats.input import Input
 from actors.formats.registry import read
 from tests.contract.formats.case import START, Body, Case, blocks_of, rows_in
@@ -31,7 +31,7 @@ ROW = st.builds(
 
 def in_jobs(case: Case, body: bytes, rows_per_job: int, piece: int) -> list[dict[str, Any]]:
     blocks = read(case.format, Input(Body(body, piece=piece)), case.options, START)
-    cuts = cut(blocks, rows_per_job, rows=0, jobs=0)
+    cuts = Cutter(JobLimits(rows_per_job)).cut(blocks)
     tables = [pa.ipc.open_stream(one.body).read_all() for some in cuts for one in some.slices]
     assert all(table.num_rows == rows_per_job for table in tables[:-1])
     return [row for table in tables for row in table.to_pylist()]

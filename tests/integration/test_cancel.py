@@ -40,8 +40,7 @@ async def test_the_jobs_of_a_cancelled_batch_are_withdrawn_and_its_rows_removed(
         await batch.fail([2])
         await batch.until_counted(succeeded=2, failed=1)
         await cancel(batch)
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, cancelled] = await batch.events()
         assert isinstance(cancelled, BatchCancelled)
@@ -106,8 +105,7 @@ async def test_a_batch_whose_files_are_read_is_cancelled(write_side: WriteSide) 
         await batch.succeed([4])
         await batch.until_counted(succeeded=1)
         await cancel(batch)
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
         cancelled = await end(batch)
         assert (cancelled.jobs, cancelled.succeeded, cancelled.failed) == (5, 1, 4)
@@ -126,8 +124,7 @@ async def test_a_paused_batch_is_cancelled(write_side: WriteSide) -> None:
         await batch.until_jobs(2)
         await write_side.send(PauseBatch(id=batch.id))
         await cancel(batch)
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
         assert (await end(batch)).jobs == 2
 
@@ -138,14 +135,12 @@ async def test_a_batch_is_cancelled_while_its_jobs_run_again(write_side: WriteSi
             await batch.until_jobs(4)
             await batch.succeed([0, 1])
             await batch.fail([2, 3])
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         await write_side.send(RedriveBatch(id=batch.id, jobs=FailedJobs(first_row=3)))
         async with batch.led() as leading:
             await batch.until("jobs_redriven")
             await cancel(batch)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         cancelled = await end(batch)
         assert (cancelled.jobs, cancelled.succeeded, cancelled.failed) == (4, 2, 2)

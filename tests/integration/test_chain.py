@@ -1,10 +1,6 @@
 """The chain of an aggregate's events leads to all of them, whatever lies between and whatever was removed."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from uuid import uuid4
-
-import pytest
 
 from events.base import Event
 from events.catalog import decode_event
@@ -18,22 +14,6 @@ from rota.jetstream import Connection, Message
 from tests.integration.write_side import WriteSide, details, new_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-async def connection(nats_url: str) -> AsyncIterator[Connection]:
-    async with await Connection.open(nats_url, name="chain") as connection:
-        yield connection
-
-
-@pytest.fixture
-async def stream(connection: Connection) -> AsyncIterator[str]:
-    """A stream of its own; its subjects are not those of Rota, so that nothing else comes in."""
-    name = uuid4().hex
-    config = {"name": name, "subjects": [f"{name}.>"], "allow_direct": True, "allow_atomic": True}
-    await connection.call(f"STREAM.CREATE.{name}", config)
-    yield name
-    await connection.call(f"STREAM.DELETE.{name}")
 
 
 async def store(connection: Connection, stream: str, id_: str, version: int, expected: int | None) -> int:

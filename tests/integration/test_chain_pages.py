@@ -1,30 +1,11 @@
 """The first events of an aggregate after a place, and no more, whatever lies between them."""
 
-from collections.abc import AsyncIterator
-from uuid import uuid4
-
 import pytest
 
 from events.jetstream.chain import chain
 from events.jetstream.direct import sequence_of
 from rota.jetstream import Connection
 from tests.integration.test_chain import store
-
-
-@pytest.fixture
-async def connection(nats_url: str) -> AsyncIterator[Connection]:
-    async with await Connection.open(nats_url, name="chain pages") as connection:
-        yield connection
-
-
-@pytest.fixture
-async def stream(connection: Connection) -> AsyncIterator[str]:
-    """A stream of its own, as in `test_chain`."""
-    name = uuid4().hex
-    config = {"name": name, "subjects": [f"{name}.>"], "allow_direct": True, "allow_atomic": True}
-    await connection.call(f"STREAM.CREATE.{name}", config)
-    yield name
-    await connection.call(f"STREAM.DELETE.{name}")
 
 
 async def fill(connection: Connection, stream: str, versions: int, *, copied: bool = False) -> list[int]:

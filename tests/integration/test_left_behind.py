@@ -96,8 +96,7 @@ async def test_jobs_that_nobody_told_of_are_in_what_a_cancelled_batch_says(write
             await batch.succeed(range(50))
             await batch.until_jobs(60)
             await write_side.send(CancelBatch(id=batch.id, reason="wrong file"))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         cancelled = (await batch.events())[-1]
         assert isinstance(cancelled, BatchCancelled)
         log = BatchLog(write_side.connection, batch.id, caller="test")

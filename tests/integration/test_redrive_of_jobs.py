@@ -44,8 +44,7 @@ async def with_failures(write_side: WriteSide) -> AsyncIterator[Batch]:
             await batch.until_jobs(6)
             await batch.succeed(SUCCEEDED)
             await batch.fail(FAILED)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         assert (await batch.names())[-1] == "completed_with_failures"
         yield batch
 
@@ -62,8 +61,7 @@ async def test_the_jobs_that_failed_run_again_and_no_others(write_side: WriteSid
             assert isinstance(finished, JobsRedriven)
             assert finished.jobs == 2
             await batch.succeed(FAILED, attempt=2)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)
@@ -84,8 +82,7 @@ async def test_jobs_that_fail_again_are_counted_once_and_can_run_once_more(write
         async with batch.led() as leading:
             await batch.until("jobs_redriven")
             await batch.fail(FAILED, attempt=2)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         [*_, ended] = await batch.events()
         assert isinstance(ended, BatchCompletedWithFailures)
         assert (ended.succeeded, ended.failed) == (4, 2)
@@ -94,8 +91,7 @@ async def test_jobs_that_fail_again_are_counted_once_and_can_run_once_more(write
         async with batch.led() as leading:
             await batch.until("jobs_redriven", times=2)
             await batch.succeed(FAILED, attempt=3)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)
         assert (completed.succeeded, completed.failed) == (6, 0)
@@ -135,8 +131,7 @@ async def test_jobs_run_again_by_file_rows_and_error(
                 await batch.fail([0], "out of memory", file_index=file_index)
             await batch.fail([2], "no such key")
             await write_side.send(CancelJob(id=batch.job(2, 1), reason="by hand"))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         await redrive(batch, wanted)
         async with batch.led() as leading:
@@ -146,8 +141,7 @@ async def test_jobs_run_again_by_file_rows_and_error(
             assert await redriven(batch) == {batch.job(index, file_index) for file_index, index in expected}
             for file_index, index in expected:
                 await batch.succeed([index], file_index=file_index, attempt=2)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         [*_, ended] = await batch.events()
         assert isinstance(ended, BatchCompletedWithFailures)
         assert (ended.succeeded, ended.failed) == (2 + len(expected), 4 - len(expected))
@@ -167,8 +161,7 @@ async def test_a_redrive_goes_on_after_a_kill_at_any_step(write_side: WriteSide,
         async with batch.led() as leading:
             await batch.until("jobs_redriven")
             await batch.succeed(FAILED, attempt=2)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)
@@ -207,8 +200,7 @@ async def test_counts_are_right_after_a_redrive_that_a_failure_of_the_batch_cut_
             await batch.until_jobs(6)
             await batch.succeed(SUCCEEDED)
             await batch.fail(FAILED)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
         await redrive(batch)
         [*_, event] = await batch.events()
         await write_side.send(RedriveJob(id=batch.job(0), redrive=event.originator_version))
@@ -225,8 +217,7 @@ async def test_counts_are_right_after_a_redrive_that_a_failure_of_the_batch_cut_
             assert isinstance(finished, JobsRedriven)
             assert finished.jobs == 1
             await batch.succeed(FAILED, attempt=2)
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)
@@ -251,8 +242,7 @@ async def test_a_batch_that_failed_by_its_jobs_reads_on_while_they_run_again(wri
             await batch.until_jobs(9 + 2)
             await batch.succeed(FAILED, attempt=2)
             await batch.succeed(range(2, 9))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)
@@ -308,16 +298,14 @@ async def test_a_stream_that_failed_is_read_on(write_side: WriteSide) -> None:
         async with batch.led() as leading:
             await batch.until("failed")
             await batch.succeed(range(await batch.count("queued")))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         await write_side.send(RedriveBatch(id=batch.id, bad_rows="skip"))
         await batch.until("redriven")
         async with batch.led() as leading:
             await batch.until_jobs(2)
             await batch.succeed(range(2))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         [*_, completed] = await batch.events()
         assert isinstance(completed, BatchCompleted)

@@ -43,8 +43,7 @@ async def test_a_paused_batch_schedules_no_more_jobs_until_it_is_resumed(write_s
         await resume(batch)
         await batch.until_jobs(6)
         await batch.succeed(range(3, 6))
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
         assert (await batch.names())[-1] == "completed"
 
@@ -62,8 +61,7 @@ async def test_a_batch_that_was_paused_before_its_reader_was_killed_stays_paused
             await resume(batch)
             await batch.until_jobs(6)
             await batch.succeed(range(3, 6))
-            async with asyncio.timeout(WAIT_SECONDS):
-                await leading
+            await asyncio.wait_for(leading, WAIT_SECONDS)
 
         assert (await batch.names())[-1] == "completed"
 
@@ -188,8 +186,7 @@ async def test_a_batch_fails_as_soon_as_more_jobs_fail_than_it_tolerates(write_s
         left = sorted(job for job, names in (await batch.jobs()).items() if names == ["queued"])
         assert len(left) < 9
         await batch.succeed(int(job.rpartition("-")[2]) for job in left)
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
 
 async def test_a_smaller_tolerance_fails_a_batch_at_once(write_side: WriteSide) -> None:
@@ -213,8 +210,7 @@ async def test_rows_of_a_block_go_when_all_of_its_jobs_have_succeeded(write_side
         await batch.succeed(range(100, 199))
         await batch.fail([199])
         await batch.succeed(range(200, 250))
-        async with asyncio.timeout(WAIT_SECONDS):
-            await leading
+        await asyncio.wait_for(leading, WAIT_SECONDS)
 
         assert (await batch.names())[-1] == "completed_with_failures"
         assert await write_side.messages(PAYLOADS) == 150

@@ -24,6 +24,7 @@ from tests.integration.stream_side import (
     ASKER,
     STREAM_BYTES,
     WAIT_SECONDS,
+    Answer,
     Gateway,
     body_of,
     details,
@@ -137,17 +138,24 @@ async def test_what_came_of_a_broken_body_stays(gateway: Gateway) -> None:
     assert await body_of(gateway, id_) == body + b"rest"
 
 
-async def test_bytes_are_durable_while_a_body_is_still_sent(gateway: Gateway) -> None:
-    id_ = await gateway.open()
-    more = asyncio.Event()
+async def begun(gateway: Gateway, id_: str, more: asyncio.Event, then: bytes = b"") -> asyncio.Task[Answer]:
+    """Send a first line, which is durable when this returns, and the rest of the body when there may be more."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"first\n"
         await more.wait()
-        yield b"second\n"
+        if then:
+            yield then
 
     sending = gateway.start(gateway.patch(id_, body(), 0))
     await until(lambda: reached(gateway, id_, 6))
+    return sending
+
+
+async def test_bytes_are_durable_while_a_body_is_still_sent(gateway: Gateway) -> None:
+    id_ = await gateway.open()
+    more = asyncio.Event()
+    sending = await begun(gateway, id_, more, then=b"second\n")
     more.set()
 
     assert (await sending).offset == 13
@@ -247,13 +255,7 @@ async def test_a_batch_takes_bytes_while_its_opening_waits(gateway: Gateway) -> 
 async def test_a_second_writer_is_refused_while_one_is_at_work(gateway: Gateway) -> None:
     id_ = await gateway.open()
     more = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"first\n"
-        await more.wait()
-
-    sending = gateway.start(gateway.patch(id_, body(), 0))
-    await until(lambda: reached(gateway, id_, 6))
+    sending = await begun(gateway, id_, more)
     second = await gateway.patch(id_, b"other\n", 6)
     more.set()
 
@@ -268,15 +270,8 @@ async def test_two_writers_at_two_gateways_cannot_both_go_on_at_one_place(
 ) -> None:
     id_ = await gateway.open()
     more = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"first\n"
-        await more.wait()
-        yield b"second\n"
-
     async with serving(gateway.write_side, tmp_path, nats_url) as other:
-        sending = gateway.start(gateway.patch(id_, body(), 0))
-        await until(lambda: reached(gateway, id_, 6))
+        sending = await begun(gateway, id_, more, then=b"second\n")
         assert (await other.patch(id_, b"other\n", 6)).status == 204
         more.set()
         refused = await sending
@@ -289,14 +284,7 @@ async def test_a_writer_hears_that_the_stream_was_sealed_meanwhile(gateway: Gate
     id_ = await gateway.open()
     chunks = ChunkLog(gateway.write_side.connection, id_)
     more = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"first\n"
-        await more.wait()
-        yield b"second\n"
-
-    sending = gateway.start(gateway.patch(id_, body(), 0))
-    await until(lambda: reached(gateway, id_, 6))
+    sending = await begun(gateway, id_, more, then=b"second\n")
     await chunks.seal(await chunks.last())
     more.set()
 
@@ -454,13 +442,7 @@ async def test_a_sender_that_was_held_back_and_is_gone_makes_place_for_the_next(
 async def test_a_gateway_that_stops_says_how_much_is_durable(gateway: Gateway) -> None:
     id_ = await gateway.open()
     more = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"first\n"
-        await more.wait()
-
-    sending = gateway.start(gateway.patch(id_, body(), 0))
-    await until(lambda: reached(gateway, id_, 6))
+    sending = await begun(gateway, id_, more)
     gateway.edge.stop()
 
     answer = await sending

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.cutter import JOBS_PER_CUT, MANY_PARTS, MOST_BYTES, Cutter, JobLimits, MissingRowsError, Slice, cut
+from actors.cutter import JOBS_PER_CUT, MANY_PARTS, MOST_BYTES, Cutter, JobLimits, MissingRowsError, Slice
 from actors.formats.block import Block
 from events.batch import FileFault, Position
 from rota.errors import TooLargeError
@@ -29,7 +29,11 @@ def blocks(sizes: list[int], start: int = 0) -> Iterator[Block]:
 
 
 def slices(sizes: list[int], rows_per_job: int, *, start: int = 0, rows: int = 0, jobs: int = 0) -> list[Slice]:
-    return [one for some in cut(blocks(sizes, start), rows_per_job, rows=rows, jobs=jobs) for one in some.slices]
+    return [
+        one
+        for some in Cutter(JobLimits(rows_per_job), rows=rows, jobs=jobs).cut(blocks(sizes, start))
+        for one in some.slices
+    ]
 
 
 def table(one: Slice) -> pa.Table:
@@ -74,7 +78,7 @@ def test_a_body_has_the_bytes_that_arrows_writer_makes(column: pa.Array) -> None
     rows = pa.table([column], schema=schema)
     blocks = [Block(Position(), rows.slice(0, 3)), Block(Position(3, 3, 3), rows.slice(3))]
 
-    bodies = [one.body for some in cut(blocks, 2, rows=0, jobs=0) for one in some.slices]
+    bodies = [one.body for some in Cutter(JobLimits(2)).cut(blocks) for one in some.slices]
 
     parts = [[rows.slice(0, 2)], [rows.slice(2, 1), rows.slice(3, 1)], [rows.slice(4)]]
     for body, tables in zip(bodies, parts, strict=True):
@@ -90,7 +94,7 @@ def test_no_rows_are_no_jobs() -> None:
 
 
 def test_jobs_are_handed_on_in_groups_of_a_limited_size() -> None:
-    sizes = [len(some.slices) for some in cut(blocks([JOBS_PER_CUT * 2 + 50]), 1, rows=0, jobs=0)]
+    sizes = [len(some.slices) for some in Cutter(JobLimits(1)).cut(blocks([JOBS_PER_CUT * 2 + 50]))]
 
     assert sizes == [JOBS_PER_CUT, JOBS_PER_CUT, 50]
 

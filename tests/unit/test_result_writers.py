@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
 from actors.results.errors import ResultsError
+from actors.results.outcomes import Outcomes
 from actors.results.registry import WRITERS, writer
 from actors.results.rows import decoded, rows_of, with_origin
-from actors.results.tally import Tally
 from events.job import JobCancelled, JobFailed, JobTimedOut
 from rota.batch_protocol import MAX_LISTED, ResultsFormat
 from rota.protocol import JobFault, Payload, Rows
@@ -296,7 +296,7 @@ def test_more_than_a_sheet_holds_names_another_format(
 def test_a_tally_counts_jobs_and_lists_those_without_results() -> None:
     facts: dict[str, Any] = {"originator_version": 2, "at": NOW, "attempt": 1}
     ran: dict[str, Any] = {"worker": "w", "started_at": NOW, "fault": JobFault("ValueError", "no " + "x" * 1_000)}
-    tally = Tally()
+    tally = Outcomes()
     tally.add("b_0-0", JobFailed(originator_id="b_0-0", **facts, **ran))
     tally.add("b_0-1", JobTimedOut(originator_id="b_0-1", **facts, **ran))
     tally.add("b_0-2", JobCancelled(originator_id="b_0-2", reason="not needed", **facts))
@@ -318,7 +318,7 @@ def test_a_tally_counts_jobs_and_lists_those_without_results() -> None:
 
 
 def test_a_tally_lists_the_first_of_very_many() -> None:
-    tally = Tally()
+    tally = Outcomes()
     for number in range(MAX_LISTED + 1):
         tally.add(f"b_0-{number}", None)
 

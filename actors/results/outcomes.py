@@ -14,7 +14,7 @@ LISTED_BYTES = 1024 * 1024
 STATUS: dict[type, str] = {JobCancelled: "cancelled", JobFailed: "failed", JobTimedOut: "timed_out"}
 
 
-class Tally:
+class Outcomes:
     """Counts the jobs of a collection."""
 
     def __init__(self) -> None:
