@@ -1,6 +1,7 @@
 """Carries out commands: decides, appends once, and tells what became of each.
 
 It knows no kind of aggregate. An aggregate is loaded when a command for it arrives, and kept in a bounded cache.
+What follows for other aggregates, as their roles tell, is decided at once, and stored with it: all or nothing.
 The expected sequence of each append is the fence that makes a second owner, or a stale cache, harmless; and that
 nothing is to be done is decided by what the log has alone. A command that cannot be carried out costs nobody else
 anything: it is tried TRIES times and becomes a dead letter.
@@ -14,20 +15,20 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from msgspec.structs import force_setattr
-
 from actors.cache import MAX_ENTRIES, Cache, Entry, Identity
-from actors.roles import Role
-from events.base import Event, Kind, Origin, Refusal
+from actors.roles import Change, Consequence, Role
+from actors.turn import Turn
+from events.base import Event, Kind, Origin, Refusal, event_id
 from events.batch import OpenBatch
-from events.catalog import AGGREGATES, AnyCommand
+from events.catalog import AGGREGATES, KINDS, AnyCommand
 from events.jetstream.dead_letters import DeadLetters
-from events.jetstream.log import Append, Log, SequenceConflictError
+from events.jetstream.log import Log, SequenceConflictError
 from events.jetstream.repository import load_state
 from events.jetstream.requests import Asked, find_beginning
 from events.jetstream.snapshots import Snapshots, is_due
 from events.job import ScheduleJob
-from events.subjects import kind_of
+from events.subjects import aggregate_filter, kind_of
+from events.workflow import ScheduleWorkflow
 from rota.errors import NotFoundError, RotaError, UnavailableError
 from rota.jetstream import RETRY_SECONDS, Connection, Msg, until_available
 from rota.protocol import Outcome
@@ -35,8 +36,10 @@ from rota.protocol import Outcome
 LOADS_AT_ONCE = 32
 TRIES = 3
 TRACEBACK_CHARACTERS = 4000
+EVENTS_AT_ONCE = 500
+"""Events that are stored all or none, before no more commands are taken: the server allows twice as many."""
 
-MAKES = (ScheduleJob, OpenBatch)
+MAKES = (ScheduleJob, OpenBatch, ScheduleWorkflow)
 """Commands whose aggregate as a rule does not exist yet, so that it need not be looked for."""
 
 log = logging.getLogger("rota.shard")
@@ -66,20 +69,22 @@ class Handler:
 
         If somebody else was faster, or it is not known what was stored, all is decided again with fresh states.
         """
-        fresh = False
-        while True:
+        done, fresh = 0, False
+        while done < len(asked):
+            rest = asked[done:]
             try:
-                await self._attempt(asked, fresh=fresh)
+                done += await self._attempt(rest, fresh=fresh)
             except SequenceConflictError:
-                log.debug("a conflict: loading the aggregates of %d commands again", len(asked))
+                log.debug("a conflict: loading the aggregates of %d commands again", len(rest))
             except UnavailableError as error:
                 log.warning("%s; trying again", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - a fault for one command must not hold up all others
-                await self._one_by_one(asked, error)
+                await self._one_by_one(rest, error)
                 break
             else:
-                break
+                fresh = False
+                continue
             fresh = True
         for one in asked:
             if one.outcome and one.outcome.status == "refused":
@@ -128,73 +133,106 @@ class Handler:
             if failure:
                 await self._give_up(one, failure, tries)
 
-    async def _attempt(self, asked: Sequence[Asked], *, fresh: bool) -> None:
-        staged = await self._entries([one.command for one in asked], fresh=fresh)
-        known = dict(staged)
-        appends: dict[Identity, Append] = {}
-        doubtful: set[Identity] = set()
-        now = self._clock()
+    async def _attempt(self, asked: Sequence[Asked], *, fresh: bool) -> int:
+        """Decide and store; return how many commands that were: not all, if too much would be stored at once."""
+        for role in self._roles.values():
+            role.begin()
+        turn = Turn(self._clock())
+        turn.know(await self._entries([one.command for one in asked], turn, fresh=fresh))
+        count = 0
         for one in asked:
-            command = one.command
-            kind = kind_of(command)
-            identity = (kind, command.id)
-            entry = staged[identity]
+            count += 1
             try:
-                events = AGGREGATES[kind].decide(entry.state, command, now)
+                events = turn.decide(one.command, one.origin)
             except Refusal as refusal:
                 one.end("refused", refusal.detail, refusal.slug)
-                doubtful.add(identity)
                 continue
             one.end("done")
-            if not events:
-                doubtful.add(identity)
-                continue
-            append = appends.setdefault(identity, Append(kind, command.id, entry.sequence, []))
-            append.events.extend(events)
-            staged[identity] = Entry(_evolved(kind, entry.state, events), entry.sequence)
-            _stamp(kind, staged[identity].state, one.origin, events)
-        # No append would tell that the cache is stale: what it decided to ignore is loaded and decided again.
-        cached = [identity for identity in doubtful if self._cache.forget(identity)]
-        if cached and not fresh:
-            await self._attempt(asked, fresh=False)
-        elif appends:
-            await self._store(list(appends.values()), known, staged)
+            if await self._cascade(turn, one, events, fresh=fresh) >= EVENTS_AT_ONCE:
+                break
+        if not fresh and await self._forget_stale(turn):
+            return await self._attempt(asked, fresh=False)
+        await self._store(turn)
+        return count
 
-    async def _store(
-        self, appends: list[Append], known: dict[Identity, Entry], staged: dict[Identity, Entry]
-    ) -> None:
-        by_kind: dict[Kind, list[Event]] = {}
-        for append in appends:
-            by_kind.setdefault(append.kind, []).extend(append.events)
-        for kind, events in by_kind.items():
+    async def _cascade(self, turn: Turn, root: Asked, events: Sequence[Event], *, fresh: bool) -> int:
+        """Decide what follows for other aggregates, step by step; return how many events go together with these."""
+        identities = [(kind_of(root.command), root.command.id)]
+        while following := await self._following(turn, events):
+            turn.know(await self._entries([one.command for one in following], turn, fresh=fresh))
+            events = []
+            for one in following:
+                command = one.command
+                identities.append((kind_of(command), command.id))
+                origin = Origin(root.origin.command_id, KINDS[type(one.event)], event_id(one.event))
+                try:
+                    events += turn.decide(command, origin)
+                except Refusal as refusal:
+                    log.info("what follows from %s is refused: %s", event_id(one.event), refusal.detail)
+        return turn.tie(identities) if len(identities) > 1 else 0
+
+    async def _following(self, turn: Turn, events: Sequence[Event]) -> list[Consequence]:
+        """Return what follows from events for other aggregates."""
+        concerned: dict[Identity, list[Event]] = {}
+        for event in events:
+            kind = KINDS[type(event)]
+            identity = (kind, event.originator_id)
+            if (role := self._roles.get(kind)) and role.concerns(event, turn.staged[identity].state):
+                concerned.setdefault(identity, []).append(event)
+        by_kind: dict[Kind, list[Change]] = {}
+        for identity, some in concerned.items():
+            by_kind.setdefault(identity[0], []).append(Change(some, turn.staged[identity].state))
+        return [one for kind, changes in by_kind.items() for one in await self._roles[kind].then(changes)]
+
+    async def _forget_stale(self, turn: Turn) -> bool:
+        """Forget what is remembered of aggregates that did nothing, if the log knows more; say whether it does."""
+        cached = [(identity, found) for identity in turn.undecided() if (found := self._cache.get(identity))]
+        stale = False
+        for some in chunks(cached, LOADS_AT_ONCE):
+            last = await asyncio.gather(*(self._log.sequence_on(aggregate_filter(*one)) for one, _ in some))
+            for (identity, entry), sequence in zip(some, last, strict=True):
+                if entry.sequence != sequence:
+                    self._cache.forget(identity)
+                    stale = True
+        return stale
+
+    async def _store(self, turn: Turn) -> None:
+        changes = turn.changes()
+        if not changes:
+            return
+        for kind, some in changes.items():
             if role := self._roles.get(kind):
-                await role.before(events)
-        sequences = await self._log.append(appends)
-        for append, sequence in zip(appends, sequences, strict=True):
-            identity = (append.kind, append.id)
-            state = staged[identity].state
-            self._cache.put(identity, Entry(state, sequence))
-            aggregate = AGGREGATES[append.kind]
-            if is_due(aggregate, known[identity].state, state):
-                with suppress(RotaError):  # losing one costs time, nothing else
-                    await self._snapshots.save(aggregate, append.id, state, sequence)
+                await role.before(some)
+        units = turn.units()
+        stored = await self._log.append_units(units)
+        for role in self._roles.values():
+            role.stored()
+        for unit, sequences in zip(units, stored, strict=True):
+            for append, sequence in zip(unit, sequences, strict=True):
+                identity = (append.kind, append.id)
+                state = turn.staged[identity].state
+                self._cache.put(identity, Entry(state, sequence))
+                aggregate = AGGREGATES[append.kind]
+                if is_due(aggregate, turn.known[identity].state, state):
+                    with suppress(RotaError):  # losing one costs time, nothing else
+                        await self._snapshots.save(aggregate, append.id, state, sequence)
 
-    async def _entries(self, commands: Sequence[AnyCommand], *, fresh: bool) -> dict[Identity, Entry]:
-        """Return the aggregates of the commands, from the cache or the log."""
-        staged: dict[Identity, Entry] = {}
+    async def _entries(self, commands: Sequence[AnyCommand], turn: Turn, *, fresh: bool) -> dict[Identity, Entry]:
+        """Return the aggregates of the commands that the turn does not know, from the cache or the log."""
+        found: dict[Identity, Entry] = {}
         missing: list[Identity] = []
         for command in commands:
             identity = (kind_of(command), command.id)
-            if identity in staged:
+            if identity in found or identity in turn.known:
                 continue
             cached = None if fresh else self._cache.get(identity)
-            staged[identity] = cached or Entry(None, 0)
+            found[identity] = cached or Entry(None, 0)
             if fresh or not (cached or isinstance(command, MAKES)):
                 missing.append(identity)
         for some in chunks(missing, LOADS_AT_ONCE):
             loaded = await asyncio.gather(*(load_state(self._log, self._snapshots, *identity) for identity in some))
-            staged.update((identity, Entry(*found)) for identity, found in zip(some, loaded, strict=True))
-        return staged
+            found.update((identity, Entry(*state)) for identity, state in zip(some, loaded, strict=True))
+        return found
 
     async def _give_up(self, asked: Asked, error: Exception, tries: int) -> None:
         command = asked.command
@@ -216,18 +254,3 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Yield the items, so many at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _evolved(kind: Kind, state: Any, events: Sequence[Event]) -> Any:
-    evolve = AGGREGATES[kind].evolve
-    for event in events:
-        state = evolve(state, event)
-    return state
-
-
-def _stamp(kind: Kind, state: Any, origin: Origin, events: Sequence[Event]) -> None:
-    """Say in new events where they come from. They are nobody else's yet, so that they need not be copied."""
-    correlation_id = AGGREGATES[kind].correlation_id(events[0].originator_id, state)
-    stamp = Origin(origin.command_id, origin.caller, origin.causation_id, correlation_id)
-    for event in events:
-        force_setattr(event, "origin", stamp)

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from actors.handler import Handler
-from actors.jobs import Jobs
 from actors.offers import Offer, Offers
 from actors.reader import Reader
+from actors.role_registry import roles
 from actors.shard import Shard
 from actors.some_files import read_some_files
 from events.batch import BatchDetails
@@ -38,7 +38,7 @@ class ShardHost:
         async with await Connection.open(self._config.nats_url, name=name) as connection:
             handler = Handler(
                 connection,
-                [Jobs(connection)],
+                roles(connection),
                 lambda: datetime.now(UTC),
                 cached_aggregates=self._config.cached_aggregates,
             )

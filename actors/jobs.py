@@ -1,34 +1,73 @@
-"""The role of jobs: timers for what is due later, and the withdrawal of what is cancelled."""
+"""The role of jobs: timers for what is due later, the withdrawal of what is cancelled, news for workflows."""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
+from actors.roles import Change, Consequence
+from actors.workflow_outputs import Outputs
 from events.base import Event, Kind, event_id
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import WORK
-from events.job import JobAttemptFailed, JobCancelled, JobRedriven, JobScheduled, ReleaseJob
+from events.job import (
+    JobAttemptFailed,
+    JobCancelled,
+    JobEnded,
+    JobFailed,
+    JobRedriven,
+    JobScheduled,
+    JobStarted,
+    JobState,
+    JobSucceeded,
+    JobTimedOut,
+    ReleaseJob,
+)
 from events.subjects import work_of
+from events.workflow import EndedPart, EndWorkflowJob, StartWorkflowJob
 from rota.errors import UnavailableError
 from rota.jetstream import Connection
+from rota.protocol import JobFault, WorkflowPlace
 
 WITHDRAW_AGAIN_SECONDS = (0.1, 1.0)
 
 
 class Jobs:
-    """Sets timers, and withdraws work."""
+    """Sets timers, withdraws work, and tells workflows of their jobs."""
 
     kind: Kind = "job"
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, outputs: Outputs) -> None:
         self._connection = connection
+        self._outputs = outputs
         self._withdrawing: dict[str, asyncio.Task[None]] = {}
         """By the ids of jobs that were cancelled just now."""
 
-    async def before(self, events: Sequence[Event]) -> None:
+    def begin(self) -> None:
+        """Do nothing: what it keeps is right whatever is stored."""
+
+    def stored(self) -> None:
+        """Do nothing, as with `begin`."""
+
+    def concerns(self, event: Event, state: JobState) -> bool:
+        """Say whether a job of a workflow has begun or ended."""
+        return state.details.workflow is not None and isinstance(event, JobEnded | JobStarted)
+
+    async def then(self, changes: Sequence[Change]) -> list[Consequence]:
+        """Return what workflows are told."""
+        found = []
+        for change in changes:
+            for event in change.events:
+                if isinstance(event, JobSucceeded):
+                    self._outputs.note(event)
+                if place := change.state.details.workflow:
+                    found.append(Consequence(_told(event, place), event))
+        return found
+
+    async def before(self, changes: Sequence[Change]) -> None:
         """Set the timers of waiting jobs, and withdraw the work of cancelled ones."""
         tasks = []
-        for event in events:
+        for event in (event for change in changes for event in change.events):
             match event:
                 case JobScheduled():
                     release = ReleaseJob(id=event.originator_id, attempt=1)
@@ -65,3 +104,22 @@ class Jobs:
             await asyncio.sleep(seconds)
             with suppress(UnavailableError):
                 await self._connection.purge(WORK, work_of(job))
+
+
+def _told(event: Event, place: WorkflowPlace) -> StartWorkflowJob | EndWorkflowJob:
+    """Return what the workflow of a job is told."""
+    where: dict[str, Any] = {"id": place.id, "job": place.job, "run": place.run}
+    fault: JobFault | None = None
+    outcome: EndedPart = "cancelled"
+    match event:
+        case JobStarted():
+            return StartWorkflowJob(attempt=event.attempt, started_at=event.started_at, **where)
+        case JobSucceeded():
+            outcome = "succeeded"
+        case JobFailed():
+            outcome, fault = "failed", event.fault
+        case JobTimedOut():
+            outcome, fault = "timed_out", event.fault
+        case JobCancelled():
+            fault = JobFault("Cancelled", event.reason)
+    return EndWorkflowJob(outcome=outcome, fault=fault, **where)

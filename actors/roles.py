@@ -1,9 +1,26 @@
 """What a role adds to the decisions of its aggregates: the seam between shards and kinds of aggregates."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from events.base import Event, Kind
+from events.catalog import AnyCommand
+
+
+class Change(Struct, frozen=True):
+    """New events of an aggregate, and its state after them."""
+
+    events: Sequence[Event]
+    state: Any
+
+
+class Consequence(Struct, frozen=True):
+    """A command for another aggregate, and the event that it follows from."""
+
+    command: AnyCommand
+    event: Event
 
 
 class Role(Protocol):
@@ -11,8 +28,24 @@ class Role(Protocol):
 
     kind: Kind
 
-    async def before(self, events: Sequence[Event]) -> None:
+    def begin(self) -> None:
+        """Note that decisions are begun; those before were stored if `stored` was called since, else never."""
+
+    def concerns(self, event: Event, state: Any) -> bool:
+        """Say whether other aggregates have to be told of an event, given the state after it."""
+
+    async def then(self, changes: Sequence[Change]) -> list[Consequence]:
+        """Return what follows for other aggregates from events that concern them.
+
+        It is carried out at once, and stored together with the events: all or nothing. Must do no harm if the
+        events are never stored. UnavailableError lets all be decided again.
+        """
+
+    async def before(self, changes: Sequence[Change]) -> None:
         """Do what must not be lost, before the events are stored; it is repeated if they are decided again.
 
         So it must do no harm if the events are never stored.
         """
+
+    def stored(self) -> None:
+        """Note that what was decided since `begin` is stored."""

@@ -21,7 +21,7 @@ import nats
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from actors.handler import Handler
-from actors.jobs import Jobs
+from actors.role_registry import roles
 from actors.shard import Shard
 from bench.report import options, server, show
 from events.ids import member, new_group
@@ -48,7 +48,7 @@ async def append(connection: Connection, jobs: int) -> float:
         for number in range(0, jobs, LIST)
         for group in [new_group(time.time_ns() // 1_000_000, number.to_bytes(10))]
     ]
-    handler = Handler(connection, [Jobs(connection)], lambda: datetime.now(UTC))
+    handler = Handler(connection, roles(connection), lambda: datetime.now(UTC))
     seconds = await carry_out(connection, handler, [[schedule(id_) for id_ in some] for some in ids])
     seconds += await carry_out(connection, handler, [[success(id_) for id_ in some] for some in ids])
     return 2 * jobs / seconds

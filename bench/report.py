@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -51,6 +51,15 @@ def server(folder: Path) -> Iterator[str]:
     """Run a nats-server alone, with Rota's configuration and its data in a folder; yield its address."""
     with nats_running(folder / "store", folder / "nats.log") as (_, url):
         yield url
+
+
+def memory(pids: Iterable[int], field: str = "VmRSS") -> int:
+    """Return the memory of processes together, in bytes, now or at its peak (`VmHWM`)."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            total += int(line.split()[1]) * 1024 if line.startswith(field) else 0
+    return total
 
 
 def show(title: str, figures: Mapping[str, tuple[str, Sequence[float]]], *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import pyarrow as pa
 
 import rota
-from bench.report import STORE, options, running, show
+from bench.report import STORE, memory, options, running, show
 from rota.errors import RotaError
 from scripts.dataset import orders
 from scripts.demo import until_known
@@ -107,15 +107,6 @@ def processes(stack: Stack) -> list[int]:
     return [*services, *stack.actor_pids("ReaderHost")]
 
 
-def memory(stack: Stack, field: str = "VmRSS") -> int:
-    """Return the memory of these processes together, in bytes, now or at its peak (`VmHWM`)."""
-    total = 0
-    for pid in processes(stack):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            total += int(line.split()[1]) * 1024 if line.startswith(field) else 0
-    return total
-
-
 def reset_peaks(stack: Stack) -> None:
     for pid in processes(stack):
         Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -158,7 +149,7 @@ async def held_back(
     seen: list[tuple[int, int]] = []
     sending = asyncio.create_task(send(session, id_, endless()))
     while not sending.done():
-        seen.append((memory(stack), await asyncio.to_thread(stored, stack)))
+        seen.append((memory(processes(stack)), await asyncio.to_thread(stored, stack)))
         await asyncio.sleep(LOOK_SECONDS)
     sent = sending.result()
     took = rows / (time.monotonic() - deadline + seconds)
@@ -194,10 +185,10 @@ async def measure(stack: Stack, store: Store, *, quick: bool) -> dict[str, tuple
             for _ in range(runs):
                 reset_peaks(stack)
                 await streamed(client, session, format_, small, rows // 5)
-                peak = memory(stack, "VmHWM")
+                peak = memory(processes(stack), "VmHWM")
                 reset_peaks(stack)
                 rates.append(await streamed(client, session, format_, body, rows))
-                growths.append(memory(stack, "VmHWM") / peak - 1)
+                growths.append(memory(processes(stack), "VmHWM") / peak - 1)
                 files.append(await from_file(client, format_, f"large.{format_}", rows))
             shares = [rate / file for rate, file in zip(rates, files, strict=True)]
             figures |= {

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from rota.errors import ConflictError, NotFoundError
+from rota.errors import ConflictError, InvalidRequestError, NotFoundError
 from rota.protocol import Id
 
-Kind = Literal["batch", "job", "log", "spec"]
+Kind = Literal["batch", "job", "log", "spec", "workflow"]
 
 
 class Origin(Struct, frozen=True, omit_defaults=True):
@@ -68,8 +68,8 @@ class Aggregate(Struct, frozen=True):
     """Takes the aggregate's id and its state, and returns what it belongs to."""
     weigh: Callable[[Any], int] = lambda _: 0
     """Takes the state, and returns about how many bytes it has that other states of the kind do not have."""
-    snapshot_every: int | None = None
-    """Events after which the state is kept, for aggregates with long histories."""
+    snapshot_every: Callable[[Any], int] | None = None
+    """Takes the state, and returns after how many events it is kept: for aggregates with long histories."""
     state_version: int = 1
     """To be raised with each change of the state or its meaning: older snapshots are not used then."""
 
@@ -82,5 +82,9 @@ class EndedError(ConflictError):
     """The command is for something that has ended."""
 
 
-Refusal = (UnknownAggregateError, EndedError)
+class InvalidCommandError(InvalidRequestError):
+    """The command asks for something that cannot be."""
+
+
+Refusal = (UnknownAggregateError, EndedError, InvalidCommandError)
 """What `decide` raises."""

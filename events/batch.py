@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 
 from events.base import Command, Event
-from rota.batch_protocol import BadRowsAgain, Count, FailedJobs, StreamRules, Tolerance
+from rota.batch_protocol import BadRowsAgain, Count, FailedJobs, ResultsRequest, StreamRules, Tolerance
 from rota.options import BadRows, Compression, Selection
-from rota.protocol import Name, PayloadForm, RetryPolicy
+from rota.protocol import Name, PayloadForm, RetryPolicy, WorkflowPlace
 
 GLOB = frozenset("*?[")
 """The characters that make an entry of a batch's files a glob."""
@@ -59,6 +59,9 @@ class BatchDetails(Struct, frozen=True, omit_defaults=True):
     """Given if the caller streams the data in; its only file is STREAM then."""
     keeps_stream: bool = False
     """Whether all of the stream is kept to the end, since it may have to be read again from its start."""
+    workflow: WorkflowPlace | None = None
+    results: ResultsRequest | None = None
+    """Of a batch of a workflow: how its results are collected when it has ended, before the workflow goes on."""
 
     @property
     def in_order(self) -> bool:

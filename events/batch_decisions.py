@@ -84,7 +84,7 @@ def _weigh(state: BatchState) -> int:
     return len(state.details.params) + FILE_BYTES * (len(state.files) + len(state.details.files))
 
 
-BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=100, state_version=4)
+BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=lambda _: 100, state_version=4)
 
 
 def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) -> list[Event]:

@@ -14,11 +14,13 @@ from events.batch_results import BatchCollected, BatchCollection
 from events.job import JOB, JobCommand, JobEvent
 from events.log import LOG, LogEvent
 from events.spec import SPEC, SpecCommand, SpecEvent
+from events.workflow import WorkflowCommand, WorkflowEvent
+from events.workflow_decisions import WORKFLOW
 
-AGGREGATES: dict[Kind, Aggregate] = {"batch": BATCH, "job": JOB, "log": LOG, "spec": SPEC}
+AGGREGATES: dict[Kind, Aggregate] = {"batch": BATCH, "job": JOB, "log": LOG, "spec": SPEC, "workflow": WORKFLOW}
 
-AnyCommand = BatchCommand | BatchControl | BatchCollection | JobCommand | SpecCommand
-AnyEvent = BatchEvent | BatchControlled | BatchCollected | JobEvent | LogEvent | SpecEvent
+AnyCommand = BatchCommand | BatchControl | BatchCollection | JobCommand | SpecCommand | WorkflowCommand
+AnyEvent = BatchEvent | BatchControlled | BatchCollected | JobEvent | LogEvent | SpecEvent | WorkflowEvent
 
 
 def _tag(cls: type[Any]) -> str:

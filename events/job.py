@@ -259,7 +259,9 @@ def _weigh(state: JobState) -> int:
 
 
 # A job that tells its progress for a day has as many events as seconds.
-JOB = Aggregate("job", decide, evolve, JobState, _correlation_id, _weigh, snapshot_every=100, state_version=2)
+JOB = Aggregate(
+    "job", decide, evolve, JobState, _correlation_id, _weigh, snapshot_every=lambda _: 100, state_version=2
+)
 
 
 def _first(command: ScheduleJob, now: datetime) -> Event:

@@ -21,10 +21,10 @@ class TrimLog(Command, frozen=True, kw_only=True, tag="log.trim"):
 
 
 class LogTrimmed(Event, frozen=True, kw_only=True, tag="log.trimmed"):
-    """The jobs and batches that had ended by `until` are removed: from the views with this, then from the log.
+    """What had ended by `until`, jobs, batches and workflows, is removed: from the views, and then from the log.
 
-    A job goes only together with its batch, and a batch only when all its jobs have ended. So what is removed
-    follows from the events up to `until` alone, whatever of them was removed before.
+    A job or batch goes only together with what it is a part of, and a batch or workflow only when all its parts
+    have ended. So what is removed follows from the events up to `until` alone, whatever of them was removed before.
     """
 
     before: datetime

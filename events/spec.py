@@ -21,6 +21,8 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     queue: str = "default"
     retry: RetryPolicy = RetryPolicy()
     timeout_seconds: float | None = None
+    result_schema: dict[str, Any] = {}
+    """JSON Schema of what its jobs return; empty where that is not known."""
 
 
 class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
@@ -54,6 +56,7 @@ def decide(state: SpecState | None, command: SpecCommand, now: datetime) -> list
         queue=command.queue,
         retry=command.retry,
         timeout_seconds=command.timeout_seconds,
+        result_schema=command.result_schema,
     )
     if state is None:
         return [SpecRegistered(originator_id=command.id, originator_version=1, at=now, definition=definition)]

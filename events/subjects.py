@@ -5,25 +5,31 @@ rota.event.<kind>.<id>.<name>[...]          queued jobs add queue, priority, spe
 rota.work.<queue>.<priority>.<spec>.<id>    made by the server from job.queued
 rota.status.<as rota.event>                 published by the server when an event is stored
 rota.payload.<batch>.<file>.<block>.<index>.<digest>   rows of a job
+rota.payload.<workflow>.<job>.<run>.inputs.<digest>    large params of a job
 rota.chunk.<batch>.<head or rest>           bytes that are streamed in
 rota.dry_run                                a question, answered by a supervisor
 rota.result.<job id>                        a large result
 rota.results_file.<batch>.<collection>.<piece>   results of a batch in a file
-rota.timer.<kind>.<id>:<attempt>
+rota.timer.<kind>.<id>:<attempt, or which time limit>
 rota.snapshot.<kind>.<id>
 rota.dead_letter.<refused or failed>.<kind>.<id>
 rota.shard.<name>                           each shard tells the others that it lives
 """
 
+from typing import assert_never
+
 from events.base import Event, Kind
 from events.catalog import KINDS, TAGS, AnyCommand, split_tag
 from events.ids import group_of
 from events.job import JobEnded, JobQueued, JobRedriven, ReleaseJob
+from events.workflow import ExpireWorkflow, ExpireWorkflowJob
 
 PARTITIONS = 16
 """How many lines commands are sorted into; it cannot be changed while commands wait."""
 
 PRIORITY = "normal"
+
+TimedCommand = ReleaseJob | ExpireWorkflow | ExpireWorkflowJob
 
 ROWS_BLOCK = 100
 
@@ -141,10 +147,25 @@ def rows_filter(batch: str) -> str:
     return f"rota.payload.{batch}.>"
 
 
-def timer_subject(command: ReleaseJob) -> str:
-    """Return the subject of the timer of an attempt; setting it again replaces it."""
+def inputs_subject(workflow: str, job: int, run: int | None, sha256: str) -> str:
+    """Return where the large params of a job of a workflow are kept; the digest as with rows."""
+    return f"rota.payload.{workflow}.{job}.{0 if run is None else run}.inputs.{sha256[:16]}"
+
+
+def timer_subject(command: TimedCommand) -> str:
+    """Return the subject of a timer; setting it again replaces it."""
     # An attempt's own: who sets one for an attempt that is over long since must not replace that of the next.
-    return f"rota.timer.{kind_of(command)}.{command.id}:{command.attempt}"
+    match command:
+        case ReleaseJob():
+            what = f"{command.attempt}"
+        case ExpireWorkflow():
+            what = f"{command.retry}"
+        case ExpireWorkflowJob():
+            run = "" if command.run is None else command.run
+            what = f"{command.retry}:{command.job}:{run}:{command.limit}:{command.attempt}"
+        case _:
+            assert_never(command)
+    return f"rota.timer.{kind_of(command)}.{command.id}:{what}"
 
 
 def snapshot_subject(kind: Kind, id_: str) -> str:

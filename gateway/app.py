@@ -6,7 +6,20 @@ from aiohttp import web
 
 from events.config import Config
 from events.jetstream.topology import prepare
-from gateway import bad_rows, batches, dead_letters, dry_runs, health, jobs, queues, results, specs, status, streams
+from gateway import (
+    bad_rows,
+    batches,
+    dead_letters,
+    dry_runs,
+    health,
+    jobs,
+    queues,
+    results,
+    specs,
+    status,
+    streams,
+    workflows,
+)
 from gateway.edge import EDGE, Edge
 from gateway.problems import answer_problems
 from gateway.service import service
@@ -23,6 +36,7 @@ def application(config: Config) -> web.Application:
         bad_rows,
         results,
         streams,
+        workflows,
         dead_letters,
         queues,
         specs,

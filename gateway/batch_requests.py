@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from events.batch import STREAM, BatchDetails, OpenBatch
 from events.formats import WITHOUT_OFFSETS, formats
 from events.sources import Connection
+from events.workflow import NO_PARAMS
 from gateway.files import check_files
 from gateway.options import check_options
 from gateway.problems import Faults, unknown
@@ -23,12 +24,21 @@ FORMS: dict[RowsForm, PayloadForm] = {
 
 
 def batch_command(
-    request: BatchRequest, specs: Specs, schemas: Schemas, connections: Mapping[str, Connection], id_: str
+    request: BatchRequest,
+    specs: Specs,
+    schemas: Schemas,
+    connections: Mapping[str, Connection],
+    id_: str,
+    *,
+    in_workflow: bool = False,
 ) -> OpenBatch:
-    """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong."""
+    """Return the command that opens the batch; InvalidRequestError or TooLargeError names all that is wrong.
+
+    One that is a part of a workflow gets its params when it is opened, and maybe its files.
+    """
     faults = Faults()
     if request.stream is None:
-        _check_of_files(request, connections, faults)
+        _check_of_files(request, connections, faults, may_lack=in_workflow)
     else:
         _check_stream(request, faults)
     check_options(request.format, request.options, faults)
@@ -51,7 +61,7 @@ def batch_command(
         files=tuple(request.files) if request.stream is None else (STREAM,),
         rows_per_job=request.rows_per_job,
         max_jobs_in_flight=request.max_jobs_in_flight,
-        params=packed(request, spec, schemas, "#", faults),
+        params=NO_PARAMS if in_workflow else packed(request, spec, schemas, "#", faults),
         connection=request.connection,
         format=request.format,
         options=request.options,
@@ -94,8 +104,10 @@ def _reads_again(request: BatchRequest) -> bool:
     return is_compressed or request.format in WITHOUT_OFFSETS or request.bad_rows == "quarantine"
 
 
-def _check_of_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:
-    if not request.files:
+def _check_of_files(
+    request: BatchRequest, connections: Mapping[str, Connection], faults: Faults, *, may_lack: bool
+) -> None:
+    if not request.files and not may_lack:
         faults.add("#/files", "There is no file. Name some, or give a `stream` and send the data")
     if request.seconds_per_job is not None:
         faults.add("#/seconds_per_job", "Only the rows of a `stream` have to wait for others")

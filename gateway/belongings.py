@@ -1,4 +1,4 @@
-"""Which queue, spec and batch an event is about; only the first events of a job or batch say it themselves."""
+"""Which queue, spec, batch and workflow an event is about; only the first events of each say it themselves."""
 
 import asyncio
 from collections import OrderedDict
@@ -23,17 +23,18 @@ MAX_KNOWN = 20_000
 
 
 class Belonging(Struct, frozen=True):
-    """What something belongs to; a batch belongs to itself."""
+    """What something belongs to; a batch belongs to itself, and so does a workflow."""
 
     queue: str | None = None
     spec: str | None = None
     batch: str | None = None
+    workflow: str | None = None
 
 
 class Belongings:
-    """What jobs and batches belong to: of the last MAX_KNOWN seen at once, else from the views or the log.
+    """What jobs, batches and workflows belong to, which never changes.
 
-    It never changes during the life of a job or batch.
+    Of the last MAX_KNOWN that were seen it is known at once, else from the views or the log.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -50,15 +51,21 @@ class Belongings:
         return found
 
     async def find(self, event: Event, views: Views | None) -> Belonging:
-        """Return what an event's job or batch belongs to, as far as anybody knows."""
+        """Return what an event's job, batch or workflow belongs to, as far as anybody knows."""
         # One at a time: all who follow the same events ask for the same.
         async with self._looking:
-            if found := self.note(event):
-                return found
-            key = (KINDS[type(event)], event.originator_id)
-            found = _viewed(key, views) or await self._logged(key) or Belonging()
-            self._keep(key, found)
-            return found
+            return self.note(event) or await self._look_up((KINDS[type(event)], event.originator_id), views)
+
+    async def find_workflow(self, batch: str) -> str | None:
+        """Return the workflow that a batch is a part of."""
+        async with self._looking:
+            key: tuple[Kind, str] = ("batch", batch)
+            return (self._known.get(key) or await self._look_up(key, None)).workflow
+
+    async def _look_up(self, key: tuple[Kind, str], views: Views | None) -> Belonging:
+        found = _viewed(key, views) or await self._logged(key) or Belonging()
+        self._keep(key, found)
+        return found
 
     def _keep(self, key: tuple[Kind, str], found: Belonging) -> None:
         self._known[key] = found
@@ -76,11 +83,15 @@ class Belongings:
 
 
 def _said(event: Event) -> Belonging | None:
+    if KINDS[type(event)] == "workflow":
+        return Belonging(workflow=event.originator_id)
     match event:
         case JobQueued(details=details) | JobScheduled(details=details):
-            return Belonging(details.queue, details.spec, details.batch)
+            workflow = details.workflow.id if details.workflow else None
+            return Belonging(details.queue, details.spec, details.batch, workflow)
         case BatchOpened(details=details):
-            return Belonging(details.queue, details.spec, event.originator_id)
+            workflow = details.workflow.id if details.workflow else None
+            return Belonging(details.queue, details.spec, event.originator_id, workflow)
         case SpecRegistered() | SpecChanged():
             return Belonging(spec=event.originator_id)
         case LogTrimmed():
@@ -95,5 +106,5 @@ def _viewed(key: tuple[Kind, str], views: Views | None) -> Belonging | None:
         return None
     with suppress(UnavailableError):
         if job := views.job(id_):
-            return Belonging(job.queue, job.spec, job.batch)
+            return Belonging(job.queue, job.spec, job.batch, job.workflow)
     return None

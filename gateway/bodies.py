@@ -20,6 +20,9 @@ from rota.protocol import JobRequest, ScheduleRequest
 T = TypeVar("T")
 Query = TypeVar("Query", bound=Struct)
 
+UNREADABLE = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises; a ValidationError is a DecodeError."""
+
 
 class _Shape(Struct):
     """What tells a list of jobs from one job."""
@@ -56,7 +59,7 @@ def decode(body: bytes, type_: type[T], encoding: Encoding = JSON) -> T:
         raise InvalidRequestError(
             "The body is not as it should be", problems=[Problem(detail, f"#{place}")]
         ) from error
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequestError(f"The body is no {encoding.name}: {_where(error, body, encoding)}") from error
 
 
@@ -67,18 +70,28 @@ def decode_jobs(body: bytes, encoding: Encoding = JSON) -> tuple[list[JobRequest
     """
     if not decode(body, _Shape, encoding).jobs:
         return [decode(body, JobRequest, encoding)], False
+    return decode_list(body, ScheduleRequest, JobRequest, encoding).jobs, True
+
+
+def decode_list(body: bytes, type_: type[T], one: Any, encoding: Encoding = JSON) -> T:
+    """Decode a body that has a list of `jobs`, each of the type `one`.
+
+    If jobs of it are not as they should be, the first fault of each is told.
+    """
     try:
-        return decode(body, ScheduleRequest, encoding).jobs, True
+        return decode(body, type_, encoding)
     except InvalidRequestError as error:
         faults = Faults()
-        for index, one in enumerate(_raw_jobs(body, encoding)):
+        for index, job in enumerate(_raw_jobs(body, encoding)):
             if faults.enough:
                 break
             try:
-                encoding.decode(one, JobRequest)
+                encoding.decode(job, one)
             except ValidationError as fault:
-                detail, place = explained(str(fault), JobRequest)
+                detail, place = explained(str(fault), one)
                 faults.add(f"#/jobs/{index}{place}", detail)
+            except UNREADABLE:
+                break
         faults.check()
         raise error from None
 
@@ -142,7 +155,7 @@ def _foreign(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
 def _raw_jobs(body: bytes, encoding: Encoding) -> list[Raw]:
     try:
         return encoding.decode(body, _Jobs).jobs
-    except ValidationError:
+    except UNREADABLE:
         return []
 
 

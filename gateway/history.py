@@ -1,6 +1,6 @@
-"""The events of one job or batch, from the log and as they come."""
+"""The events of one job, batch or workflow, from the log and as they come."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from aiohttp import web
 from msgspec import Meta, Struct
@@ -11,7 +11,7 @@ from gateway.answers import answer
 from gateway.bodies import read_query
 from gateway.edge import edge_of
 from gateway.frames import fields
-from gateway.lookup import find_last
+from gateway.lookup import Subject, find_last
 from gateway.selection import Position
 
 MAX_EVENTS = 1000
@@ -27,7 +27,7 @@ class EventsQuery(Struct, frozen=True):
     wait: WaitSeconds = 0
 
 
-async def answer_events(request: web.Request, kind: Literal["batch", "job"]) -> web.Response:
+async def answer_events(request: web.Request, kind: Subject) -> web.Response:
     """Answer `GET /<kind>/{id}/events`."""
     query = read_query(request, EventsQuery)
     edge = edge_of(request)

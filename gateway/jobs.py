@@ -26,6 +26,7 @@ class JobsQuery(Struct, frozen=True):
     queue: Name | None = None
     spec: Name | None = None
     batch: str | None = None
+    workflow: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
 

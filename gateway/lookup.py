@@ -1,4 +1,7 @@
-"""What is known of a spec, job or batch, however new it is: views lag behind the log, the log behind commands."""
+"""What is known of a spec, job, batch or workflow, however new it is.
+
+Views lag behind the log, and the log behind commands.
+"""
 
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -11,6 +14,7 @@ from events.batch import BatchOpened, OpenBatch
 from events.catalog import AnyCommand, AnyEvent
 from events.jetstream.log import Recorded
 from events.job import JobScheduled, ScheduleJob
+from events.workflow import ScheduleWorkflow, WorkflowDetails, WorkflowScheduled
 from gateway.edge import Edge
 from gateway.problems import MAX_FAULTS
 from gateway.translate import Specs
@@ -18,6 +22,7 @@ from projections.views import Views, fold
 from rota.batch_protocol import BatchView, RowView
 from rota.errors import NotFoundError, UnavailableError
 from rota.protocol import JobView, SpecView
+from rota.workflow_protocol import WorkflowView
 
 MAX_FOLDED = 1000
 """Events of a batch that are folded for one answer, where the views do not have them yet."""
@@ -27,10 +32,12 @@ ID = r"{id:[A-Za-z0-9_-]{1,128}}"
 
 
 Answer = TypeVar("Answer")
+Subject = Literal["batch", "job", "workflow"]
+"""What has a history and a view."""
 
 
 class Found(Struct, frozen=True):
-    """The history of a job or batch; as long as it is empty, the command that begins it."""
+    """The history of one of these; as long as it is empty, the command that begins it."""
 
     events: list[Recorded]
     waiting: AnyCommand | None = None
@@ -40,7 +47,7 @@ class Found(Struct, frozen=True):
         return fold(self.events or [Recorded(0, event) for event in _expected(self.waiting)])
 
 
-async def find(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Found:
+async def find(edge: Edge, kind: Subject, id_: str) -> Found:
     """Return what the log has, or the command that waits; NotFoundError if there was never such an id."""
     events = await edge.log.load(kind, id_)
     waiting = None if events else await edge.bus.find_waiting(kind, id_)
@@ -52,7 +59,7 @@ async def find(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Found:
     return Found(events, waiting)
 
 
-async def find_last(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Recorded | None:
+async def find_last(edge: Edge, kind: Subject, id_: str) -> Recorded | None:
     """Return the newest event; None if there is none yet, or none any more. NotFoundError as in `find`."""
     last = await edge.log.last(kind, id_)
     if last or await edge.bus.find_waiting(kind, id_):
@@ -61,7 +68,7 @@ async def find_last(edge: Edge, kind: Literal["batch", "job"], id_: str) -> Reco
     if last := await edge.log.last(kind, id_):
         return last
     with suppress(UnavailableError):
-        if edge.views().job(id_) if kind == "job" else edge.views().batch(id_):
+        if _viewed(edge.views(), kind, id_):
             return None
     raise NotFoundError(f"There is no {kind} {id_}")
 
@@ -86,6 +93,46 @@ async def find_batch(edge: Edge, id_: str) -> BatchView:
         if view := views.batch(id_, datetime.now(UTC)):
             return view
     raise NotFoundError(f"There is no batch {id_}")
+
+
+async def find_workflow(edge: Edge, id_: str) -> WorkflowView:
+    """Return a workflow's view; NotFoundError if there was never such an id.
+
+    UnavailableError if the views do not have it, and its history is too long to be read for one answer.
+    """
+    with suppress(UnavailableError):
+        if view := edge.views().workflow(id_, datetime.now(UTC)):
+            return view
+    last = await find_last(edge, "workflow", id_)
+    if last and last.event.originator_version > MAX_FOLDED:
+        raise UnavailableError(f"The views do not have the workflow {id_} yet: try again in a moment")
+    with closing((await find(edge, "workflow", id_)).views()) as views:
+        if view := views.workflow(id_, datetime.now(UTC)):
+            return view
+    raise NotFoundError(f"There is no workflow {id_}")
+
+
+async def find_status(edge: Edge, kind: Subject, id_: str) -> str:
+    """Return the status of one of these; errors as when it is looked for."""
+    match kind:
+        case "batch":
+            return (await find_batch(edge, id_)).status
+        case "job":
+            return (await find_job(edge, id_)).status
+        case "workflow":
+            return (await find_workflow(edge, id_)).status
+
+
+async def find_workflow_details(edge: Edge, id_: str) -> WorkflowDetails:
+    """Return a workflow as it was scheduled; NotFoundError if there was never such an id, or it is removed."""
+    details = await _scheduled(edge, id_)
+    if details is None:
+        waiting = await edge.bus.find_waiting("workflow", id_)
+        # Perhaps a shard has carried the command out in between.
+        details = waiting.details if isinstance(waiting, ScheduleWorkflow) else await _scheduled(edge, id_)
+    if details is None:
+        raise NotFoundError(f"There is no workflow {id_}")
+    return details
 
 
 async def find_row(edge: Edge, id_: str, file: str | None, row: int) -> RowView:
@@ -142,6 +189,24 @@ def spec_names(edge: Edge) -> list[str]:
     return []
 
 
+async def _scheduled(edge: Edge, id_: str) -> WorkflowDetails | None:
+    first = await edge.log.load("workflow", id_, limit=1)
+    if first and isinstance(first[0].event, WorkflowScheduled):
+        return first[0].event.details
+    return None
+
+
+def _viewed(views: Views, kind: Subject, id_: str) -> bool:
+    """Say whether the views have it."""
+    match kind:
+        case "batch":
+            return views.batch(id_) is not None
+        case "job":
+            return views.job(id_) is not None
+        case "workflow":
+            return views.workflow(id_) is not None
+
+
 def _expected(command: AnyCommand | None) -> list[AnyEvent]:
     """Return the event that stands for a command which waits; a job shows as scheduled until a shard has it."""
     now = datetime.now(UTC)
@@ -155,5 +220,8 @@ def _expected(command: AnyCommand | None) -> list[AnyEvent]:
             ]
         case OpenBatch():
             return [BatchOpened(originator_id=command.id, originator_version=1, at=now, details=command.details)]
+        case ScheduleWorkflow():
+            details = command.details
+            return [WorkflowScheduled(originator_id=command.id, originator_version=1, at=now, details=details)]
         case _:
             return []

@@ -6,13 +6,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rota.batch_protocol import ChangeRequest, Count, RedriveRequest, ResultsRequest, ResultsView
 from rota.protocol import Id, JobFault, JobStatus, RegisterSpec, SpecView
+from rota.workflow_protocol import RerunRequest
 
 WaitSeconds = Annotated[float, Meta(ge=0, le=60)]
 PageLimit = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class IdRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which job or batch."""
+    """Which job, batch or workflow."""
 
     id: Id
 
@@ -59,6 +60,26 @@ class ChangeBatchRequest(ChangeRequest, frozen=True, kw_only=True, forbid_unknow
 
 class RedriveBatchRequest(RedriveRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which batch is to go on that had ended, and how; what is left out stays as it was."""
+
+    id: Id
+
+
+class PauseWorkflowRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which workflow is to start no more jobs for now, and why."""
+
+    id: Id
+    reason: str = ""
+
+
+class CancelWorkflowRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which workflow is to be stopped with all that runs of it, and why."""
+
+    id: Id
+    reason: str = ""
+
+
+class RerunWorkflowRequest(RerunRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which workflow is to run again as another one; params that are left out stay as they were."""
 
     id: Id
 

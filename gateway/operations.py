@@ -72,9 +72,10 @@ async def cancel_job(edge: Edge, id_: str, reason: str, asker: Asker) -> Command
 
 
 async def register_spec(edge: Edge, request: SpecRequest, asker: Asker) -> CommandResponse:
-    """Make a kind of job known; InvalidRequestError if its schema is none."""
+    """Make a kind of job known; InvalidRequestError if one of its schemas is none."""
     faults = Faults()
     edge.schemas.check_schema(request.params_schema, "#/params_schema", faults)
+    edge.schemas.check_schema(request.result_schema, "#/result_schema", faults)
     faults.check()
     return await carry_out(edge, RegisterSpec(**msgspec.structs.asdict(request)), asker)
 

@@ -6,7 +6,6 @@ from msgspec import Struct
 from events.batch_results import CollectResults, ResultsCollected, ResultsFailed, ResultsRequested
 from events.jetstream.collections import Collection, find_collection
 from events.jetstream.results_files import ResultsFiles
-from events.sources import steps_up
 from gateway.answers import answer
 from gateway.batch_operations import connections
 from gateway.bodies import decode, read_body, read_query
@@ -14,16 +13,14 @@ from gateway.callers import Asker, http_asker
 from gateway.downloads import Download, answer_download
 from gateway.edge import Edge, edge_of
 from gateway.encodings import JSON
-from gateway.files import ADDRESS
 from gateway.lookup import ID, ask_batch, find_last
 from gateway.messages import PageLimit, ResultsList
 from gateway.operations import carry_out, group_for
-from gateway.problems import Faults, document, unknown
+from gateway.problems import Faults, document
+from gateway.results_requests import check_results
 from rota.batch_protocol import CollectionResponse, ResultsFormat, ResultsRequest, ResultsView
 from rota.errors import ConflictError, KeyReusedError, NotFoundError, Problem, RotaError
 
-WRITABLE = frozenset({"s3", "sftp", "webdav"})
-"""Kinds of connections to which files can be written."""
 MEDIA_TYPES: dict[ResultsFormat, str] = {
     "ndjson": "application/x-ndjson",
     "ods": "application/vnd.oasis.opendocument.spreadsheet",
@@ -104,7 +101,7 @@ async def collect_results(edge: Edge, batch: str, request: ResultsRequest, asker
     """
     await find_last(edge, "batch", batch)
     faults = Faults()
-    _check(edge, request, faults)
+    check_results(request, connections(edge) if request.connection else {}, "#", faults)
     faults.check()
     id_ = group_for(asker, "results")
     if asker.key and (first := await find_collection(edge.connection, batch, id_)):
@@ -158,41 +155,6 @@ def _out_of_range(response: web.StreamResponse, size: int) -> web.Response:
         headers={name: response.headers[name] for name in ("Accept-Ranges", "Content-Range")},
         content_type="application/problem+json",
     )
-
-
-def _check(edge: Edge, request: ResultsRequest, faults: Faults) -> None:
-    """Note what is wrong with the place where a file of results is to be written."""
-    if request.connection is None:
-        if request.path is not None:
-            faults.add("#/path", "Only a file of a connection has a path; name one, or download the file")
-        return
-    known = connections(edge)
-    connection = known.get(request.connection)
-    if connection is None:
-        said = unknown("connection", request.connection, list(known))
-        faults.add("#/connection", said if said.endswith("?") else f"{said} in connections.toml")
-    elif connection.kind not in WRITABLE:
-        kinds = ", ".join(sorted(WRITABLE))
-        faults.add(
-            "#/connection",
-            f"{request.connection} is of the kind {connection.kind}, which cannot be written to; it takes {kinds}",
-        )
-    if request.path is None:
-        faults.add("#/path", "The path of the file is needed with a connection")
-    elif detail := _wrong_path(request.path):
-        faults.add("#/path", detail)
-
-
-def _wrong_path(path: str) -> str | None:
-    if ADDRESS.match(path):
-        return "The path stands below the connection's root, without :// and host"
-    if steps_up(path):
-        return "A path below a connection has no '.' or '..' in it"
-    if path.endswith("/"):
-        return "It is the path of a directory; name a file in it"
-    if any(letter < " " for letter in path):
-        return "A path has no control characters in it"
-    return None
 
 
 def _check_same(first: ResultsRequested, request: ResultsRequest) -> None:

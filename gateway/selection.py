@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -14,10 +14,12 @@ from events.subjects import aggregate_filter, ended_jobs_filter
 from gateway.belongings import Belonging
 from gateway.ends import JOB_ENDS
 from gateway.frames import Shown
+from gateway.lookup import Subject
 from gateway.problems import Faults
 from rota.protocol import Id, Name
 
 TYPES = frozenset(split_tag(tag)[0] for tag in EVENTS)
+BATCH_TYPES = frozenset(type_ for type_ in TYPES if type_.startswith("batch."))
 JOB_TYPES = frozenset(type_ for type_ in TYPES if type_.startswith("job."))
 OF_BATCH = JOB_ENDS | {"job.redriven"}
 """Types of events of jobs whose subjects name the batch."""
@@ -49,30 +51,27 @@ class Selection(Struct, frozen=True):
     types: frozenset[str] = TYPES
 
     @property
-    def only(self) -> tuple[Literal["batch", "job"], str] | None:
-        """The one job or batch that it is about, with whose end the stream ends."""
-        if self.workflow or len(self.job) + len(self.batch) != 1:
+    def only(self) -> tuple[Subject, str] | None:
+        """The one job, batch or workflow that it is about, with whose end the stream ends."""
+        if len(self.job) + len(self.batch) + len(self.workflow) != 1:
             return None
-        return ("job", *self.job) if self.job else ("batch", *self.batch)  # type: ignore[return-value] # of one value
+        named: dict[Subject, frozenset[str]] = {"job": self.job, "batch": self.batch, "workflow": self.workflow}
+        return next((kind, id_) for kind, ids in named.items() for id_ in ids)
 
     @property
     def belongs(self) -> bool:
         """Whether it asks for what an event belongs to."""
-        return bool(self.batch or self.queue or self.spec)
+        return bool(self.batch or self.workflow or self.queue or self.spec)
 
     def fits(self, shown: Shown) -> bool:
         """Say whether an event fits by what it says itself."""
-        event = shown.recorded.event
-        return (
-            shown.type in self.types
-            and (not self.job or (shown.of[0] == "job" and shown.of[1] in self.job))
-            and (not self.workflow or (event.origin is not None and event.origin.correlation_id in self.workflow))
-        )
+        return shown.type in self.types and (not self.job or (shown.of[0] == "job" and shown.of[1] in self.job))
 
     def fits_belonging(self, belonging: Belonging) -> bool:
         """Say whether an event fits by what it belongs to."""
         return (
             (not self.batch or belonging.batch in self.batch)
+            and (not self.workflow or belonging.workflow in self.workflow)
             and (not self.queue or belonging.queue in self.queue)
             and (not self.spec or belonging.spec in self.spec)
         )
@@ -84,13 +83,17 @@ class Selection(Struct, frozen=True):
         """
         if self.job:
             return [aggregate_filter("job", id_) for id_ in sorted(self.job)], True
-        if not self.batch:
-            return _of_types(self.types), False
-        own = [aggregate_filter("batch", id_) for id_ in sorted(self.batch)]
-        of_jobs = self.types & JOB_TYPES
-        if of_jobs <= OF_BATCH:
-            return own + [ended_jobs_filter(id_) for id_ in sorted(self.batch) if of_jobs], True
-        return own + _of_types(of_jobs), False
+        if self.batch:
+            own = [aggregate_filter("batch", id_) for id_ in sorted(self.batch)]
+            of_jobs = self.types & JOB_TYPES
+            if of_jobs <= OF_BATCH:
+                return own + [ended_jobs_filter(id_) for id_ in sorted(self.batch) if of_jobs], True
+            return own + _of_types(of_jobs), False
+        if self.workflow:
+            own = [aggregate_filter("workflow", id_) for id_ in sorted(self.workflow)]
+            others = self.types & (JOB_TYPES | BATCH_TYPES)
+            return own + _of_types(others), not others
+        return _of_types(self.types), False
 
 
 def read_selection(request: web.Request) -> tuple[Selection, int | None]:

@@ -27,13 +27,14 @@ from gateway.messages import (
 )
 from gateway.operations import cancel_job, job_result, register_spec, schedule
 from gateway.problems import Faults, document
+from gateway.workflow_calls import WORKFLOW_OPERATIONS
 from rota.errors import RotaError, TooLargeError, UnavailableError
 from rota.protocol import CONTENT_TYPE, JobRequest, JobView, ScheduleRequest, ScheduleResponse
 
 NAME = "rota"
 VERSION = "1.0.0"
 """Version of the endpoints: the first number grows when a client may have to change."""
-DESCRIPTION = "Schedules jobs and batches, and tells how they went"
+DESCRIPTION = "Schedules jobs, batches and workflows, and tells how they went"
 PREFIX = "rota.api"
 
 log = logging.getLogger("rota.gateway")
@@ -77,6 +78,7 @@ async def _register_spec(call: Call) -> CommandResponse:
     """Make a kind of job known; the same again changes nothing."""
     request = call.read(SpecRequest)
     call.check("#/params_schema", request.params_schema)
+    call.check("#/result_schema", request.result_schema)
     return await register_spec(call.edge, request, call.asker)
 
 
@@ -88,6 +90,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "job.schedule": Operation(_schedule, JobRequest | ScheduleRequest, ScheduleResponse),
     "spec.list": Operation(_list_specs, NoRequest, SpecList),
     "spec.register": Operation(_register_spec, SpecRequest, CommandResponse),
+    **WORKFLOW_OPERATIONS,
 }
 """What is done for a request on `rota.api.<name>`."""
 

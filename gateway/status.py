@@ -6,12 +6,13 @@ from contextlib import suppress
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.jetstream.feed import Gap, Reader
 from gateway.edge import Edge, edge_of
 from gateway.ends import ENDS, find_end, stands
 from gateway.frames import Shown, greeting, heartbeat, notice
-from gateway.lookup import find_batch, find_job, find_last
+from gateway.lookup import find_last, find_status
 from gateway.selection import Selection, read_selection
 from rota.errors import UnavailableError
 
@@ -31,7 +32,7 @@ log = logging.getLogger("rota.gateway")
 
 
 class End(Struct, frozen=True):
-    """How the job or batch ended that a stream was about."""
+    """How the job, batch or workflow ended that a stream was about."""
 
     id: str
     status: str
@@ -76,7 +77,7 @@ async def _serve(request: web.Request, edge: Edge, selection: Selection, after: 
 async def _begin(edge: Edge, selection: Selection, after: int | None) -> tuple[int | None, End | None]:
     """Return after which sequence to read, and how that has ended of which nothing follows any more.
 
-    NotFoundError if the stream is about one job or batch, and there was never such an id.
+    NotFoundError if the stream is about one job, batch or workflow, and there was never such an id.
     """
     if not selection.only:
         return after, None
@@ -85,8 +86,8 @@ async def _begin(edge: Edge, selection: Selection, after: int | None) -> tuple[i
     start = (await edge.feed.bounds()).last if after is None else after
     last = await find_last(edge, kind, id_)
     if last is None:
-        view = await (find_job(edge, id_) if kind == "job" else find_batch(edge, id_))
-        return start, End(id_, view.status) if f"{kind}.{view.status}" in ENDS else None
+        status = await find_status(edge, kind, id_)
+        return start, End(id_, status) if f"{kind}.{status}" in ENDS else None
     end = await find_end(edge, last)
     if end is None or end.sequence > start:
         return start, None
@@ -168,6 +169,10 @@ class _Stream:
             with suppress(UnavailableError):
                 views = self._edge.views()
             shown.belonging = await self._edge.belongings.find(shown.recorded.event, views)
+        batch = shown.belonging.batch
+        if self._selection.workflow and batch and shown.belonging.workflow is None:
+            workflow = await self._edge.belongings.find_workflow(batch)
+            shown.belonging = replace(shown.belonging, workflow=workflow)
         return self._selection.fits_belonging(shown.belonging)
 
     async def _write(self, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, UnsetType
@@ -84,22 +84,31 @@ def job_commands(
 def packed(request: JobRequest | BatchRequest, spec: SpecView, schemas: Schemas, place: str, faults: Faults) -> Raw:
     """Return the params as MessagePack, checked."""
     schemas.check(spec, request.params, place, faults)
-    try:
-        packed = _encode(request.params)
-    except OverflowError:
-        faults.add(f"{place}/params", "An integer is beyond 64 bits")
-        return Raw()
-    except RecursionError:
-        faults.add(f"{place}/params", "The params are nested too deeply")
-        return Raw()
-    size = len(packed) + (len(_encode(request.labels)) if request.labels else 0)
+    return packed_with_labels("Params", request.params, request.labels, f"{place}/params", faults)
+
+
+def packed_with_labels(what: str, value: Any, labels: Mapping[str, str], place: str, faults: Faults) -> Raw:
+    """Return a value as MessagePack that a job has together with its labels: both must not be too large."""
+    packed = packed_value(what, value, place, faults)
+    size = len(packed) + (len(_encode(labels)) if labels else 0)
     if size > MAX_INLINE_BYTES:
         faults.add_too_large(
-            f"{place}/params",
-            f"Params and labels take {size} bytes as MessagePack; the limit is {MAX_INLINE_BYTES}. "
-            "Put the data where the worker can read it, and its address into the params",
+            place,
+            f"{what} and labels take {size} bytes as MessagePack; the limit is {MAX_INLINE_BYTES}. "
+            f"Put the data where the worker can read it, and its address into the {what.lower()}",
         )
     return Raw(packed)
+
+
+def packed_value(what: str, value: Any, place: str, faults: Faults) -> bytes:
+    """Return a value as MessagePack; nothing if that cannot be, which is noted."""
+    try:
+        return _encode(value)
+    except OverflowError:
+        faults.add(place, "An integer is beyond 64 bits")
+    except RecursionError:
+        faults.add(place, f"{what} are nested too deeply")
+    return b""
 
 
 def chosen(value: T | UnsetType, default: T) -> T:

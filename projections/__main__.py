@@ -82,7 +82,7 @@ async def _trim(config: Config) -> None:
     async with _connection(config) as connection:
         with closing(Tables.open(config.views)) as tables:
             trimmed = await _retention(config, connection, tables).trim()
-            print(f"removed {trimmed.jobs} jobs and {trimmed.batches} batches", flush=True)  # noqa: T201
+            print(f"removed {trimmed}", flush=True)  # noqa: T201
 
 
 def _retention(config: Config, connection: Connection, tables: Tables) -> Retention:

@@ -17,12 +17,14 @@ from rota.extension import AsOf, Progress, What
 from rota.jetstream import Connection
 from rota.protocol import JobView, QueueView, SpecView
 from rota.replay import Replay, extent, last_before, last_on
+from rota.workflow_protocol import WorkflowView
 
 FILTERS: dict[What, frozenset[str]] = {
     "batches": frozenset({"id", "limit", "spec", "status"}),
-    "jobs": frozenset({"batch", "id", "limit", "queue", "spec", "status"}),
+    "jobs": frozenset({"batch", "id", "limit", "queue", "spec", "status", "workflow"}),
     "queues": frozenset({"limit", "queue"}),
     "specs": frozenset({"limit", "spec"}),
+    "workflows": frozenset({"id", "limit", "name", "status"}),
 }
 
 
@@ -64,7 +66,7 @@ async def _sequence(connection: Connection, point: int | datetime) -> int:
 
 def _query(
     views: Views, what: What, filters: dict[str, Any]
-) -> list[JobView] | list[BatchView] | list[QueueView] | list[SpecView]:
+) -> list[JobView] | list[BatchView] | list[QueueView] | list[SpecView] | list[WorkflowView]:
     id_ = filters.pop("id", None)
     match what:
         case "jobs":
@@ -77,7 +79,10 @@ def _query(
             return [queue for queue in views.queues() if filters.get("queue") in (None, queue.name)]
         case "specs":
             return [spec for spec in views.specs() if filters.get("spec") in (None, spec.name)]
+        case "workflows":
+            workflows = [views.workflow(id_)] if id_ else views.workflows(**filters).workflows
+            return [workflow for workflow in workflows if workflow and _fits(workflow, filters)]
 
 
-def _fits(one: JobView | BatchView, filters: Mapping[str, Any]) -> bool:
+def _fits(one: JobView | BatchView | WorkflowView, filters: Mapping[str, Any]) -> bool:
     return all(getattr(one, name) == value for name, value in filters.items() if name != "limit")

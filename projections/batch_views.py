@@ -108,6 +108,7 @@ def _summary(row: sqlite3.Row, rows: int, bad: int, counts: dict[str, int], now:
         jobs_per_second=rate(_ended(counts) - row["begun_jobs"], begun_at, ended_at or running),
         error=row["error"],
         labels=unpack(row["labels"], type=dict[str, str]) if row["labels"] else {},
+        workflow=row["workflow"],
     )
 
 

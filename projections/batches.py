@@ -46,14 +46,18 @@ SCHEMA = (
         begun_sequence INTEGER,
         begun_rows INTEGER NOT NULL DEFAULT 0,
         begun_jobs INTEGER NOT NULL DEFAULT 0,
-        paths BLOB NOT NULL
+        paths BLOB NOT NULL,
+        workflow TEXT
     )
     """,
+    "CREATE INDEX batches_by_workflow ON batches (workflow) WHERE workflow IS NOT NULL",
 )
 
 OPEN = """
-    INSERT INTO batches (id, sequence, spec, status, labels, opened_at, begun_at, files, listed, max_rows, paths)
-    VALUES (?, ?, ?, 'reading', ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO batches (
+        id, sequence, spec, status, labels, opened_at, begun_at, files, listed, max_rows, paths, workflow
+    )
+    VALUES (?, ?, ?, 'reading', ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING
 """
 LIST = "UPDATE batches SET files = max(files, ?), listed = ? WHERE id = ?"
@@ -110,6 +114,7 @@ def _opened(event: BatchOpened, sequence: int) -> Row:
         not details.searched,
         details.limit,
         encode(paths),
+        details.workflow.id if details.workflow else None,
     )
 
 

@@ -16,7 +16,7 @@ PAGE = 1000
 
 HOUSEKEEPING = frozenset({"log", "removed"})
 """Tables that say how far something is, and are no fold over events."""
-KEYS = {"batches": ("id",), "jobs": ("id",)}
+KEYS = {"batches": ("id",), "jobs": ("id",), "workflows": ("id",)}
 """Columns that tell rows apart where these are not those of the primary key."""
 COUNTS = frozenset({"batch_jobs", "queue_jobs"})
 """Tables in which a count of nothing is the same as no row."""

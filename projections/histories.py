@@ -13,17 +13,42 @@ from events.batch_results import BatchCollected
 from events.catalog import AGGREGATES, KINDS, AnyEvent, encode
 from events.job import JobRedriven
 from events.log import LogTrimmed
+from events.workflow import (
+    WorkflowAttemptExpired,
+    WorkflowJobCancelled,
+    WorkflowJobFailed,
+    WorkflowJobStarted,
+    WorkflowJobSucceeded,
+    WorkflowJobTimedOut,
+    WorkflowPart,
+    WorkflowRetried,
+)
+from events.workflow_state import WorkflowState
 from projections.prefix import Stored
 from projections.sqlite import Row, connect, transaction
 from rota.extension import LogFault
 from rota.protocol import ENDED_BATCH, ENDED_JOB
+from rota.workflow_protocol import ENDED_WORKFLOW
 
 MAX_OPEN = 50_000
 """Aggregates whose state is in memory; more go to a file, as all do that have ended."""
 
-ENDED = ENDED_JOB | ENDED_BATCH
+ENDED: frozenset[str] = ENDED_JOB | ENDED_BATCH | ENDED_WORKFLOW
 FINAL = ("job", "succeeded")
-"""An end after which nothing follows; others may be redriven, and results of batches be collected at any time."""
+"""An end after which nothing follows.
+
+Others may be redriven or retried, results of batches be collected at any time, and jobs of workflows go on for
+which defaults stand.
+"""
+LATE = (
+    WorkflowAttemptExpired,
+    WorkflowJobCancelled,
+    WorkflowJobFailed,
+    WorkflowJobStarted,
+    WorkflowJobSucceeded,
+    WorkflowJobTimedOut,
+)
+"""What is told of these."""
 
 SCHEMA = """
     CREATE TABLE histories (
@@ -154,8 +179,20 @@ def _may_follow(event: AnyEvent, state: Any) -> bool:
             return state.status in ("failed", "completed_with_failures")
         case JobRedriven():
             return state.status in ("failed", "timed_out", "cancelled")
+        case WorkflowRetried():
+            return state.status in ("partly_failed", "failed", "timed_out", "cancelled")
+        case WorkflowPart():
+            return isinstance(event, LATE) and _runs(state, event)
         case _:
             return isinstance(event, BatchCollected)
+
+
+def _runs(state: WorkflowState, event: WorkflowPart) -> bool:
+    """Say whether a job of a workflow, or a run, goes on."""
+    job = state.jobs[event.job] if event.job < len(state.jobs) else None
+    if job is None or event.run is None or job.fan_out is None:
+        return job is not None and job.part.alive
+    return event.run < len(job.fan_out.runs) and job.fan_out.runs[event.run].alive
 
 
 def _identity(event: AnyEvent) -> Identity:

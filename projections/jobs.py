@@ -44,12 +44,14 @@ SCHEMA = (
         last_sequence INTEGER,
         events INTEGER,
         large_result INTEGER NOT NULL DEFAULT 0,
-        "rows" BLOB
+        "rows" BLOB,
+        workflow TEXT
     )
     """,
     "CREATE INDEX jobs_by_spec ON jobs (spec)",
     "CREATE INDEX jobs_by_queue ON jobs (queue)",
     "CREATE INDEX jobs_by_batch ON jobs (batch) WHERE batch IS NOT NULL",
+    "CREATE INDEX jobs_by_workflow ON jobs (workflow) WHERE workflow IS NOT NULL",
     # Jobs that succeeded are most of all: they are found soon without an index, and would make it large.
     "CREATE INDEX jobs_by_status ON jobs (status) WHERE status <> 'succeeded'",
     """
@@ -91,14 +93,14 @@ SCHEMA = (
     """,
 )
 
-FACTS = 'id, sequence, spec, queue, batch, labels, params, "rows", scheduled_at'
+FACTS = 'id, sequence, spec, queue, batch, labels, params, "rows", workflow, scheduled_at'
 # The first event makes the row; a later one begins the next attempt, which knows nothing of the one before.
 SCHEDULE = f"""
-    INSERT INTO jobs ({FACTS}, status, attempt, run_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, ?)
+    INSERT INTO jobs ({FACTS}, status, attempt, run_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, ?)
     ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 - of the text above
 QUEUE = f"""
-    INSERT INTO jobs ({FACTS}, status, attempt, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
+    INSERT INTO jobs ({FACTS}, status, attempt, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         status = 'queued', attempt = excluded.attempt, queued_at = excluded.queued_at,
         worker = NULL, started_at = NULL, progress = NULL
@@ -140,7 +142,8 @@ def _facts(id_: str, sequence: int, details: JobDetails) -> Row:
     labels = encode(details.labels) if details.labels else None
     rows = details.rows
     batch, packed = (rows.batch, encode(rows)) if rows else (None, None)
-    return (id_, sequence, details.spec, details.queue, batch, labels, details.params, packed)
+    workflow = details.workflow.id if details.workflow else None
+    return (id_, sequence, details.spec, details.queue, batch, labels, details.params, packed, workflow)
 
 
 def _started(event: JobStarted, _: int) -> Row:

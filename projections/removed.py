@@ -1,9 +1,11 @@
 """What `log.trimmed` removes from the tables, and what of it the streams still have.
 
-A batch goes when its last event and those of all its jobs stand at or before `until`; a job likewise, when it has
-no batch, or its batch goes or is gone. So it is the same rows whichever of the events that go are in the log still,
-if the oldest of each aggregate are removed first. `oldest_job` says the same of all jobs at once, for a purge of
-many jobs that was killed: the server may have kept the first event of one and not its last.
+A workflow goes when its last event and those of all its parts stand at or before `until`: of its jobs and batches,
+and of the jobs of these. A batch goes likewise, when it has no workflow, or that goes or is gone; a job likewise,
+when it has neither a batch nor a workflow that stays. So it is the same rows whichever of the events that go are
+in the log still, if the oldest of each aggregate are removed first, and those of a whole before those of its
+parts. `oldest_job` says the same of all jobs at once, for a purge of many jobs that was killed: the server may
+have kept the first event of one and not its last.
 """
 
 import sqlite3
@@ -11,6 +13,7 @@ from collections.abc import Iterable
 
 from events.jetstream.purge import ALL, Removed
 from events.log import LogTrimmed
+from projections.sqlite import Row
 
 REMOVED = (
     # In the order in which it has to be removed from the streams. It is a list of things to do: a rebuild makes it
@@ -29,14 +32,23 @@ REMOVED = (
 )
 
 # ruff: noqa: S608 - the queries are made of texts in this module
-BATCHES_THAT_GO = """
-    last_sequence <= :until AND NOT EXISTS (
-        SELECT 1 FROM jobs
-        WHERE jobs.batch = batches.id AND jobs.sequence <= :until
-        AND (jobs.last_sequence IS NULL OR jobs.last_sequence > :until)
+JOB_GOES_ON = "jobs.sequence <= :until AND (jobs.last_sequence IS NULL OR jobs.last_sequence > :until)"
+JOBS_OF_BATCH_GO_ON = f"EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.id AND {JOB_GOES_ON})"
+BATCHES_THAT_GO = f"last_sequence <= :until AND NOT {JOBS_OF_BATCH_GO_ON}"
+WORKFLOWS_THAT_GO = f"""
+    last_sequence <= :until
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.workflow = workflows.id AND {JOB_GOES_ON})
+    AND NOT EXISTS (
+        SELECT 1 FROM batches WHERE batches.workflow = workflows.id AND batches.sequence <= :until
+        AND (batches.last_sequence IS NULL OR batches.last_sequence > :until OR {JOBS_OF_BATCH_GO_ON})
     )
 """
-REMOVE_BATCHES = f"DELETE FROM batches WHERE {BATCHES_THAT_GO} RETURNING id, last_sequence, events"
+REMOVE_WORKFLOWS = f"DELETE FROM workflows WHERE {WORKFLOWS_THAT_GO} RETURNING id, last_sequence, events"
+REMOVE_BATCHES = f"""
+    DELETE FROM batches WHERE {BATCHES_THAT_GO}
+    AND (workflow IS NULL OR NOT EXISTS (SELECT 1 FROM workflows WHERE id = batches.workflow))
+    RETURNING id, last_sequence, events
+"""
 REMOVE_PARTS = tuple(
     f"DELETE FROM {table} WHERE batch NOT IN (SELECT id FROM batches)"
     for table in ("batch_bad_rows", "batch_files", "batch_paths", "batch_results")
@@ -44,7 +56,9 @@ REMOVE_PARTS = tuple(
 REMOVE_JOBS = """
     DELETE FROM jobs WHERE sequence <= :until AND (
         sequence < :oldest_job
-        OR last_sequence <= :until AND (batch IS NULL OR NOT EXISTS (SELECT 1 FROM batches WHERE id = jobs.batch))
+        OR last_sequence <= :until
+        AND (batch IS NULL OR NOT EXISTS (SELECT 1 FROM batches WHERE id = jobs.batch))
+        AND (workflow IS NULL OR NOT EXISTS (SELECT 1 FROM workflows WHERE id = jobs.workflow))
     )
     RETURNING id, sequence, last_sequence, events, large_result
 """
@@ -52,27 +66,37 @@ REMOVE_COUNTS = "DELETE FROM batch_jobs WHERE count = 0"
 NOTE = "INSERT INTO removed (kind, id, first, last, events, large_result) VALUES (?, ?, ?, ?, ?, ?)"
 
 # The jobs that go by a sequence, and which job is the oldest that does not, as above but before it is done.
-GOING = f"WITH going AS MATERIALIZED (SELECT id FROM batches WHERE {BATCHES_THAT_GO})"
+GOING = f"""
+    WITH leaving AS MATERIALIZED (SELECT id FROM workflows WHERE {WORKFLOWS_THAT_GO}),
+    going AS MATERIALIZED (
+        SELECT id FROM batches WHERE {BATCHES_THAT_GO}
+        AND (workflow IS NULL OR workflow IN (SELECT id FROM leaving) OR workflow NOT IN (SELECT id FROM workflows))
+    )
+"""
 GOES = """
     (last_sequence <= :until
-    AND (batch IS NULL OR batch IN (SELECT id FROM going) OR batch NOT IN (SELECT id FROM batches)))
+    AND (batch IS NULL OR batch IN (SELECT id FROM going) OR batch NOT IN (SELECT id FROM batches))
+    AND (workflow IS NULL OR workflow IN (SELECT id FROM leaving) OR workflow NOT IN (SELECT id FROM workflows)))
 """
 ENDS = f"{GOING} SELECT last_sequence FROM jobs WHERE sequence <= :until AND {GOES} ORDER BY last_sequence"
 OLDEST = (
     f"{GOING} SELECT sequence FROM jobs WHERE sequence <= :until AND {GOES} IS NOT TRUE ORDER BY sequence LIMIT 1"
 )
 BATCHES = f"{GOING} SELECT count(*) FROM going"
+WORKFLOWS = f"{GOING} SELECT count(*) FROM leaving"
 
 
 def remove(connection: sqlite3.Connection, event: LogTrimmed) -> None:
     """Remove from the tables what goes, and note what has to be removed from the streams."""
     parameters = {"until": event.until, "oldest_job": event.oldest_job}
+    workflows = connection.execute(REMOVE_WORKFLOWS, parameters).fetchall()
     batches = connection.execute(REMOVE_BATCHES, parameters).fetchall()
     for query in REMOVE_PARTS:
         connection.execute(query)
     jobs = connection.execute(REMOVE_JOBS, parameters).fetchall()
     connection.execute(REMOVE_COUNTS)
-    connection.executemany(NOTE, (("batch", id_, 0, last, events, False) for id_, last, events in batches))
+    connection.executemany(NOTE, (("workflow", *_whole(row)) for row in workflows))
+    connection.executemany(NOTE, (("batch", *_whole(row)) for row in batches))
     for id_, first, last, events, large_result in jobs:
         # The others go all at once.
         apart = last is not None and last >= event.oldest_job
@@ -106,7 +130,18 @@ def batches(connection: sqlite3.Connection, until: int) -> int:
     return int(connection.execute(BATCHES, {"until": until}).fetchone()[0])
 
 
+def workflows(connection: sqlite3.Connection, until: int) -> int:
+    """Return how many workflows go by a sequence."""
+    return int(connection.execute(WORKFLOWS, {"until": until}).fetchone()[0])
+
+
 def oldest_job(connection: sqlite3.Connection, until: int) -> int:
     """Return before which sequence no event of a job stays that is there by `until`."""
     found = connection.execute(OLDEST, {"until": until}).fetchone()
     return int(found[0]) if found else until + 1
+
+
+def _whole(row: Row) -> Row:
+    """Return what is noted of a workflow or batch that goes."""
+    id_, last, events = row
+    return (id_, 0, last, events, False)

@@ -1,9 +1,10 @@
 """Retention: what ended long ago is removed, from the views and then from the log.
 
-`log.trimmed` is appended first: with it each fold of the log, old or new, forgets the same jobs and batches. Their
-events are purged after that, oldest first, from a list in the views; if one is killed in between, the next goes on
-with it. Deciding from the views is right here: what has ended so long ago has ended. Only what somebody redrives
-between the decision and its event, some milliseconds, may be lost: it would have gone in that moment.
+`log.trimmed` is appended first: with it each fold of the log, old or new, forgets the same jobs, batches and
+workflows. Their events are purged after that, oldest first, from a list in the views; if one is killed in between,
+the next goes on with it. Deciding from the views is right here: what has ended so long ago has ended. Only what
+somebody redrives between the decision and its event, some milliseconds, may be lost: it would have gone in that
+moment.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from events.base import Origin
 from events.jetstream.log import Append, Log, SequenceConflictError
 from events.jetstream.purge import purge
 from events.log import LOG, LOG_ID, TrimLog
-from projections.removed import batches, ends, oldest_job
+from projections.removed import batches, ends, oldest_job, workflows
 from projections.runner import Runner
 from projections.sqlite import connect_read_only
 from projections.tables import Tables
@@ -43,10 +44,14 @@ class Trimmed(Struct, frozen=True):
 
     jobs: int = 0
     batches: int = 0
+    workflows: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.jobs} jobs, {self.batches} batches and {self.workflows} workflows"
 
 
 class Retention:
-    """Removes jobs and batches some time after their end; several may do it at once."""
+    """Removes jobs, batches and workflows some time after their end; several may do it at once."""
 
     def __init__(
         self,
@@ -88,9 +93,7 @@ class Retention:
                 await self._catch_up()
                 await self._purge()
         if untils:
-            log.info(
-                "%d jobs and %d batches are removed that had ended by %s", trimmed.jobs, trimmed.batches, before
-            )
+            log.info("%s are removed that had ended by %s", trimmed, before)
         return trimmed
 
     async def _append(self, command: TrimLog) -> bool:
@@ -126,7 +129,7 @@ def _plan(path: Path, until: int) -> tuple[list[int], Trimmed]:
     """Return the sequences by which to remove what goes by the last of them, some at a time."""
     with closing(connect_read_only(path)) as views:
         last = ends(views, until)
-        going = Trimmed(len(last), batches(views, until))
+        going = Trimmed(len(last), batches(views, until), workflows(views, until))
     if going == Trimmed():
         return [], going
     return [*last[JOBS_AT_A_TIME - 1 :: JOBS_AT_A_TIME], until], going

@@ -29,8 +29,8 @@ class Fold(Struct, frozen=True):
     """What an event does to a table: one statement, and the row of its parameters."""
 
     statement: str
-    row: Callable[[Any, int], Row]
-    """Takes the event and its sequence in the log."""
+    row: Callable[[Any, int], Row | None]
+    """Takes the event and its sequence in the log; returns None if this event does nothing."""
 
 
 class Projection(Struct, frozen=True):

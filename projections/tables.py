@@ -20,13 +20,27 @@ from projections.queues import QUEUES
 from projections.removed import REMOVED, forget, remove, to_purge
 from projections.specs import SPECS
 from projections.sqlite import Row, connect, transaction
+from projections.workflow_jobs import WORKFLOW_JOBS
+from projections.workflow_runs import WORKFLOW_RUNS
+from projections.workflows import WORKFLOWS
 from rota.errors import IncompatibleError, UnavailableError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """To be raised with each change of a schema or a fold: older tables are then made anew from the log."""
 
-PROJECTIONS = (BATCHES, BATCH_FILES, BAD_ROWS, BATCH_RESULTS, JOBS, QUEUES, SPECS)
-FOLDS: dict[type[Event], list[tuple[str, Callable[[Any, int], Row]]]] = {
+PROJECTIONS = (
+    BATCHES,
+    BATCH_FILES,
+    BAD_ROWS,
+    BATCH_RESULTS,
+    JOBS,
+    QUEUES,
+    SPECS,
+    WORKFLOWS,
+    WORKFLOW_JOBS,
+    WORKFLOW_RUNS,
+)
+FOLDS: dict[type[Event], list[tuple[str, Callable[[Any, int], Row | None]]]] = {
     event: [
         (fold.statement, fold.row) for each in PROJECTIONS for folded, fold in each.folds.items() if folded is event
     ]
@@ -171,9 +185,11 @@ def _apply(connection: sqlite3.Connection, recorded: Iterable[Recorded]) -> None
                 rounds.append({})
             rows_of = rounds[number]
             for statement, row in folds:
+                if (made := row(event, one.sequence)) is None:
+                    continue
                 if (rows := rows_of.get(statement)) is None:
                     rows = rows_of[statement] = []
-                rows.append(row(event, one.sequence))
+                rows.append(made)
     for statements in rounds:
         for statement, rows in statements.items():
             connection.executemany(statement, rows)

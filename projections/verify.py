@@ -148,7 +148,7 @@ def _compare(live: Path, fresh: Path) -> tuple[First[Difference], dict[str, int]
 
 def _is_there(views: sqlite3.Connection, kind: Kind, id_: str) -> bool:
     """Say whether what has this id was not removed from the views."""
-    tables = {"batch": "batches", "job": "jobs"}
+    tables = {"batch": "batches", "job": "jobs", "workflow": "workflows"}
     if kind not in tables:
         return True
     query = f"SELECT 1 FROM {tables[kind]} WHERE id = ?"  # noqa: S608 - one of the names above

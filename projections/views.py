@@ -1,4 +1,4 @@
-"""The queries: jobs, batches, queues and job specs as the gateway shows them."""
+"""The queries: jobs, batches, workflows, queues and job specs as the gateway shows them."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -21,9 +21,11 @@ from projections.batch_queries import (
 from projections.pages import before, cursor_of, where
 from projections.sqlite import connect_read_only, from_microseconds, transaction
 from projections.tables import SCHEMA_VERSION, apply, create
+from projections.workflow_queries import find_workflow, list_workflows
 from rota.batch_protocol import BatchList, BatchView, ResultsView, RowView
 from rota.errors import UnavailableError
 from rota.protocol import BatchStatus, JobFault, JobList, JobStatus, JobView, QueueView, Rows, SpecView
+from rota.workflow_protocol import WorkflowList, WorkflowStatus, WorkflowView
 
 unpack = msgspec.msgpack.decode
 
@@ -63,6 +65,7 @@ class Views:
         queue: str | None = None,
         spec: str | None = None,
         batch: str | None = None,
+        workflow: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> JobList:
@@ -77,6 +80,7 @@ class Views:
             "queue = ?": queue,
             "spec = ?": spec,
             "batch = ?": batch,
+            "workflow = ?": workflow,
             "sequence < ?": before(after),
         }
         condition, values = where(wanted)
@@ -108,6 +112,27 @@ class Views:
         wanted = {"status = ?": status, "spec = ?": spec, "sequence < ?": before(after)}
         with transaction(self._connection, "DEFERRED"):
             return list_batches(self._read, wanted, limit, now)
+
+    def workflow(self, id_: str, now: datetime | None = None) -> WorkflowView | None:
+        """Return a workflow with its jobs.
+
+        Without a time, its critical path knows nothing of how long has gone on what has not ended.
+        """
+        with transaction(self._connection, "DEFERRED"):
+            return find_workflow(self._read, id_, now)
+
+    def workflows(
+        self,
+        *,
+        status: WorkflowStatus | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> WorkflowList:
+        """Return a page of the workflows that fit, newest first and without their jobs; `after` as with jobs."""
+        wanted = {"name = ?": name, "sequence < ?": before(after)}
+        with transaction(self._connection, "DEFERRED"):
+            return list_workflows(self._read, wanted, status, limit)
 
     def row(self, batch: str, file: str | int | None, row: int) -> RowView:
         """Return which job had a row of a file, which is given by its path or number (None: the only one).
@@ -199,6 +224,7 @@ def _job(row: sqlite3.Row) -> JobView:
         progress=row["progress"],
         error=unpack(row["error"], type=JobFault) if row["error"] else None,
         rows=unpack(row["rows"], type=Rows) if row["rows"] else None,
+        workflow=row["workflow"],
     )
 
 
@@ -212,6 +238,7 @@ def _spec(row: sqlite3.Row) -> SpecView:
         queue=definition.queue,
         retry=definition.retry,
         timeout_seconds=definition.timeout_seconds,
+        result_schema=definition.result_schema,
     )
 
 

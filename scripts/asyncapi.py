@@ -62,8 +62,22 @@ SENDERS: dict[str, str] = {
     "job.start": "worker",
     "job.succeed": "worker",
     "spec.register": "anybody",
+    "workflow.advance": "rota",
+    "workflow.cancel": "anybody",
+    "workflow.end_job": "rota",
+    "workflow.expand_job": "rota",
+    "workflow.expire": "timer",
+    "workflow.expire_job": "timer",
+    "workflow.pause": "anybody",
+    "workflow.resume": "anybody",
+    "workflow.retry": "anybody",
+    "workflow.schedule": "anybody",
+    "workflow.start_job": "rota",
 }
-"""Who sends each command: collectors, readers and timers are parts of Rota, and nobody else sends theirs."""
+"""Who sends each command: collectors, readers and timers are parts of Rota, and nobody else sends theirs.
+
+Those of Rota itself follow from events of jobs, batches and workflows, and are carried out with them.
+"""
 
 Tree = dict[str, Any]
 
@@ -146,6 +160,11 @@ def _streams() -> Tree:
         "statusEnded": _channel("rota.status.job.{id}.{name}.{batch}", ended),
         "work": _channel("rota.work.{queue}.{priority}.{spec}.{id}", queued, topology.WORK),
         "rows": _channel("rota.payload.{batch}.{file}.{block}.{index}.{digest}", rows, topology.PAYLOADS),
+        "inputs": _channel(
+            "rota.payload.{workflow}.{job}.{run}.inputs.{digest}",
+            {"inputs": {"$ref": "#/components/messages/inputs"}},
+            topology.PAYLOADS,
+        ),
         "result": _channel(
             "rota.result.{id}", {"result": {"$ref": "#/components/messages/result"}}, topology.RESULTS
         ),
@@ -250,6 +269,11 @@ def _messages() -> Tree:
     )
     for form, (summary, content_type) in _ROWS.items():
         messages[f"rows.{form}"] = {"summary": summary, "contentType": content_type, "payload": {}}
+    messages["inputs"] = {
+        "summary": "Params of a workflow's job that are too large for an event: a map.",
+        "contentType": "application/msgpack",
+        "payload": {"type": "object"},
+    }
     messages["result"] = {"summary": "Any MessagePack value.", "contentType": "application/msgpack", "payload": {}}
     return messages
 
@@ -283,16 +307,19 @@ _PARAMETERS = {
     "block": "A hundred neighbouring jobs.",
     "file": "The number of the file in the batch, from 0.",
     "group": "The id up to its first `-`.",
-    "id": "The id of the job or batch, or the name of the spec.",
+    "id": "The id of the job, batch or workflow, or the name of the spec.",
     "index": "The number of the job in the file, from 0.",
-    "digest": "The first 16 digits of the SHA-256 of the rows.",
-    "kind": "`batch`, `job` or `spec`; of events also `log`.",
+    "digest": "The first 16 digits of the SHA-256 of the rows or params.",
+    "job": "The number of the job in the workflow, from 0.",
+    "kind": "`batch`, `job`, `spec` or `workflow`; of events also `log`.",
     "name": "The event's type without its kind.",
     "priority": "`normal`.",
     "queue": "The queue where the job waits.",
+    "run": "The number of the run in its fan-out, from 0.",
     "spec": "The name of the job's spec.",
     "status": "`refused` or `failed`.",
     "verb": "The command's type without its kind, or `report`.",
+    "workflow": "The workflow's id.",
 }
 
 _SENT = {
@@ -302,6 +329,7 @@ _SENT = {
     "statusEnded": "Publish each end of a batch's job, and that it runs again.",
     "work": "Offer each attempt to workers.",
     "rows": "Keep the rows of a batch's job.",
+    "inputs": "Keep the large params of a workflow's job.",
     "deadLetter": "Keep a command that was refused or could not be carried out.",
 }
 

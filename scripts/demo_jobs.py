@@ -42,3 +42,9 @@ async def tally(rows: pa.Table) -> dict[str, Any]:
         "cents": pc.sum(rows["cents"]).as_py(),
         "letters": pc.sum(pc.binary_length(rows["note"])).as_py(),
     }
+
+
+@rota.job
+async def total(values: list[int]) -> int:
+    """Add up some numbers."""
+    return sum(values)

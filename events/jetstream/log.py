@@ -4,8 +4,7 @@ Events are stored with the attributes of CloudEvents 1.0 as headers (NATS bindin
 MessagePack as body.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -17,10 +16,7 @@ from events.jetstream.topology import EVENTS
 from events.subjects import aggregate_filter, event_subject
 from rota.errors import RotaError
 from rota.follow import CREDIT, Follower
-from rota.jetstream import WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message
-
-BATCHES_AT_ONCE = 20
-"""Atomic batches that are under way together; the server allows 50 a stream, of all who write."""
+from rota.jetstream import MAX_BATCH, WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message
 
 
 class SequenceConflictError(RotaError):
@@ -70,6 +66,28 @@ def _messages(append: Append) -> list[Message]:
     ]
 
 
+def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Yield which of the units with more than one message go together, by their numbers."""
+    batch: list[int] = []
+    room = MAX_BATCH
+    for number, size in enumerate(sizes):
+        if size <= 1:
+            continue
+        if size > room and batch:
+            yield batch
+            batch, room = [], MAX_BATCH
+        batch.append(number)
+        room -= size
+    if batch:
+        yield batch
+
+
+def _sequences(unit: Sequence[Sequence[Message]], last: int) -> list[int]:
+    """Return the last sequence of each aggregate of a unit, given that of the unit."""
+    after = [sum(map(len, unit[place + 1 :])) for place in range(len(unit))]
+    return [last - count for count in after]
+
+
 class Log:
     """The stream of all events."""
 
@@ -84,25 +102,32 @@ class Log:
         aggregate must not come twice. Raises SequenceConflictError if one of them has other events than was
         expected, UnavailableError if it is not known which events were stored; load them then, and decide again.
         """
-        single = [append for append in appends if len(append.events) == 1]
-        several = [append for append in appends if len(append.events) > 1]
+        return [sequence for [sequence] in await self.append_units([[append] for append in appends])]
+
+    async def append_units(self, units: Sequence[Sequence[Append]]) -> list[list[int]]:
+        """Store the events of several aggregates as above, but those of a unit all or none, MAX_BATCH at most.
+
+        Units share atomic batches as far as these hold them: each batch costs the server about 2 ms, however large
+        it is. What is but one event is stored by itself, which costs a tenth of that.
+        """
+        messages = [[_messages(append) for append in unit] for unit in units]
+        sizes = [sum(map(len, unit)) for unit in messages]
+        single = [number for number, size in enumerate(sizes) if size == 1]
+        last: dict[int, int] = {}
         try:
-            stored = dict(
-                zip(
-                    ((append.kind, append.id) for append in single),
-                    await self._connection.publish_each([_messages(append)[0] for append in single]),
-                    strict=True,
-                )
-            )
-            for start in range(0, len(several), BATCHES_AT_ONCE):
-                some = several[start : start + BATCHES_AT_ONCE]
-                last = await asyncio.gather(*(self._connection.publish_all(_messages(append)) for append in some))
-                stored.update(((append.kind, append.id), at) for append, at in zip(some, last, strict=True))
+            alone = await self._connection.publish_each([messages[number][0][0] for number in single])
+            last.update(zip(single, alone, strict=True))
+            for batch in _batches(sizes):
+                flat = [message for number in batch for append in messages[number] for message in append]
+                sequence = await self._connection.publish_all(flat) - len(flat)
+                # The server gives what is stored together one sequence after the other.
+                for number in batch:
+                    last[number] = sequence = sequence + sizes[number]
         except JetStreamError as error:
             if error.code in WRONG_LAST_SEQUENCE:
                 raise SequenceConflictError(str(error)) from error
             raise
-        return [stored[append.kind, append.id] for append in appends]
+        return [_sequences(unit, last[number]) for number, unit in enumerate(messages)]
 
     async def load(self, kind: Kind, id_: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """Return an aggregate's events that stand after a sequence, oldest first: all, or the first `limit`."""

@@ -69,9 +69,11 @@ def _beside(one: Removed) -> Iterator[Call]:
 
     Few jobs have a snapshot, and those go by their age.
     """
-    if one.id != ALL and one.kind == "batch":
+    if one.kind in ("batch", "workflow"):
         yield _purge_by_subject(SNAPSHOTS, snapshot_subject(one.kind, one.id))
+        # A workflow's are the large params of its jobs.
         yield _purge_by_subject(PAYLOADS, rows_filter(one.id))
+    if one.kind == "batch":
         yield _purge_by_subject(CHUNKS, chunks_filter(one.id))
         yield _purge_by_subject(RESULTS_FILES, results_file_filter(one.id))
     if one.large_result:

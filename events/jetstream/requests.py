@@ -37,7 +37,12 @@ HEADER_CHARACTERS = 256
 UNREADABLE = (MsgspecError, OverflowError, RecursionError, UnicodeDecodeError)
 """What reading a message raises that is no list of commands."""
 
-BEGINNINGS: dict[Kind, str] = {"batch": "open", "job": "schedule", "spec": "register"}
+BEGINNINGS: dict[Kind, str] = {
+    "batch": "open",
+    "job": "schedule",
+    "spec": "register",
+    "workflow": "schedule",
+}
 """The verbs that make an aggregate."""
 
 ANSWERABLE = re.compile(r"(?=.{1,400}\Z)[^\s.*>]+(\.[^\s.*>]+){0,31}")

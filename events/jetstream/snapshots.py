@@ -49,5 +49,7 @@ class Snapshots:
 
 def is_due(aggregate: Aggregate, before: Any, after: Any) -> bool:
     """Say whether a state should be kept after events that changed it."""
-    every = aggregate.snapshot_every
-    return every is not None and (before.version if before else 0) // every < after.version // every
+    if aggregate.snapshot_every is None:
+        return False
+    every = aggregate.snapshot_every(after)
+    return (before.version if before else 0) // every < int(after.version) // every

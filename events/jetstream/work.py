@@ -1,4 +1,4 @@
-"""The work and the timers of jobs that wait, made anew from the log.
+"""The work of jobs that wait, and the timers, made anew from the log.
 
 The server fills ROTA_WORK from `job.queued`. It knows by the messages in it how far it has come, so that a copy
 made while it was empty would hand out all jobs of the past again. So the stream gets what waits, and only then its
@@ -14,20 +14,27 @@ from msgspec import DecodeError
 from events.base import event_id
 from events.catalog import decode_event
 from events.jetstream.direct import scan
+from events.jetstream.log import Log
+from events.jetstream.repository import load_state
 from events.jetstream.requests import read_commands
+from events.jetstream.snapshots import Snapshots
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import COMMANDS, EVENTS, SNAPSHOTS, STREAMS, WORK
 from events.job import JobAttemptFailed, JobQueued, JobScheduled, ReleaseJob
+from events.workflow_timers import timers
 from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError, Message, Msg
 from rota.protocol import FailJob, SucceedJob
 from rota.replay import Replay
 
 JOBS = "rota.event.job.>"
+WORKFLOWS = "rota.event.workflow.>"
 REPORTS = ("rota.command.*.job.*.succeed", "rota.command.*.job.*.fail")
 QUEUED = frozenset({"queued"})
 SCHEDULED = frozenset({"attempt_failed", "scheduled"})
 """The events after which a job waits for its time."""
-ENDED = frozenset({"cancelled", "failed", "succeeded", "timed_out"})
+ENDED = frozenset({"cancelled", "failed", "partly_failed", "succeeded", "timed_out"})
+BEGUN = frozenset({"retried", "scheduled"})
+"""The events of a workflow after which it is at work."""
 AT_A_TIME = 100
 
 Attempt = tuple[str, int]
@@ -39,17 +46,18 @@ async def make_work(connection: Connection) -> int:
     It must not exist, and no command may be carried out meanwhile. Jobs are left out whose reports wait among the
     commands. If it is interrupted, the stream is there without its source, and no process of Rota starts.
     """
-    queued, end = await _after(connection, QUEUED, SCHEDULED | ENDED)
+    found, end = await _after(connection, JOBS, QUEUED, SCHEDULED | ENDED)
+    queued = sorted(found.values())
     reported = await _reported(connection)
     source = STREAMS[WORK]["sources"][0] | {"opt_start_seq": end + 1}
     config = {"name": WORK, **STREAMS[WORK]}
     await connection.call(f"STREAM.CREATE.{WORK}", config | {"subjects": ["rota.work.>"], "sources": []})
     count = 0
     for start in range(0, len(queued), AT_A_TIME):
-        found = await asyncio.gather(
+        made = await asyncio.gather(
             *(_work(connection, sequence, reported) for sequence in queued[start : start + AT_A_TIME])
         )
-        messages = [message for message in found if message]
+        messages = [message for message in made if message]
         await connection.publish_each(messages)
         count += len(messages)
     await connection.call(f"STREAM.UPDATE.{WORK}", config | {"subjects": [], "sources": [source]})
@@ -57,13 +65,17 @@ async def make_work(connection: Connection) -> int:
 
 
 async def make_timers(connection: Connection) -> int:
-    """Set the timers of all jobs that wait for their time, which replaces those that are there; return how many."""
-    scheduled, _ = await _after(connection, SCHEDULED, QUEUED | ENDED)
-    for start in range(0, len(scheduled), AT_A_TIME):
-        await asyncio.gather(
-            *(_set_timer(connection, sequence) for sequence in scheduled[start : start + AT_A_TIME])
-        )
-    return len(scheduled)
+    """Set the timers of all that waits for a time, which replaces those that are there; return how many.
+
+    These are jobs that are due later, and the time limits of workflows at work.
+    """
+    scheduled, _ = await _after(connection, JOBS, SCHEDULED, QUEUED | ENDED)
+    sequences = list(scheduled.values())
+    for start in range(0, len(sequences), AT_A_TIME):
+        some = sequences[start : start + AT_A_TIME]
+        await asyncio.gather(*(_set_timer(connection, sequence) for sequence in some))
+    at_work, _ = await _after(connection, WORKFLOWS, BEGUN, ENDED)
+    return len(sequences) + sum([await _set_limits(connection, id_) for id_ in sorted(at_work)])
 
 
 async def mend(connection: Connection) -> tuple[int, int]:
@@ -81,10 +93,12 @@ async def mend(connection: Connection) -> tuple[int, int]:
     return await make_work(connection), await make_timers(connection)
 
 
-async def _after(connection: Connection, into: frozenset[str], out: frozenset[str]) -> tuple[list[int], int]:
-    """Return where in the log jobs have come into a state which they have not left, and the log's end."""
+async def _after(
+    connection: Connection, subjects: str, into: frozenset[str], out: frozenset[str]
+) -> tuple[dict[str, int], int]:
+    """Return where in the log something has come into a state which it has not left, by ids, and the log's end."""
     there: dict[str, int] = {}
-    async with Replay(connection, [JOBS]) as replay:
+    async with Replay(connection, [subjects]) as replay:
         while messages := await replay.take():
             for sequence, message in messages:
                 _, _, _, id_, name, *_ = message.subject.split(".")
@@ -92,7 +106,7 @@ async def _after(connection: Connection, into: frozenset[str], out: frozenset[st
                     there[id_] = sequence
                 elif name in out:
                     there.pop(id_, None)
-        return sorted(there.values()), replay.log.last
+        return there, replay.log.last
 
 
 async def _reported(connection: Connection) -> set[Attempt]:
@@ -132,6 +146,16 @@ async def _set_timer(connection: Connection, sequence: int) -> None:
         case JobAttemptFailed():
             release = ReleaseJob(id=event.originator_id, attempt=event.attempt + 1)
             await set_timer(connection, release, event.retry_at, event_id(event))
+
+
+async def _set_limits(connection: Connection, workflow: str) -> int:
+    """Set the timers of a workflow; return how many."""
+    state, sequence = await load_state(Log(connection), Snapshots(connection), "workflow", workflow)
+    event = f"{workflow}.{state.version}" if sequence else ""
+    due = list(timers(workflow, state)) if sequence else []
+    for timer in due:
+        await set_timer(connection, timer.command, timer.due, event)
+    return len(due)
 
 
 async def _read(connection: Connection, sequence: int) -> Msg:

@@ -6,7 +6,8 @@ A function becomes a kind of job by a decorator:
     async def add(a: int, b: int) -> int:
         return a + b
 
-`rota worker MODULE` runs the jobs of a module; `rota.Client` schedules them and waits for their results.
+`rota worker MODULE` runs the jobs of a module; `rota.Client` schedules them and waits for their results, and
+`rota.Workflow` puts jobs together whose inputs are the outputs of others.
 """
 
 import importlib
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from rota.errors import GiveUpError, JobFailedError, RotaError
     from rota.jobs import Context, Job, job
     from rota.protocol import JobRequest, RetryPolicy
+    from rota.references import index, item
     from rota.worker import Worker
+    from rota.workflow import Workflow
+    from rota.workflow_protocol import WorkflowJobRequest, WorkflowRequest
 
 _MODULES = {
     "BadRowsAgain": "rota.batch_protocol",
@@ -35,6 +39,11 @@ _MODULES = {
     "StreamRules": "rota.batch_protocol",
     "Tolerance": "rota.batch_protocol",
     "Worker": "rota.worker",
+    "Workflow": "rota.workflow",
+    "WorkflowJobRequest": "rota.workflow_protocol",
+    "WorkflowRequest": "rota.workflow_protocol",
+    "index": "rota.references",
+    "item": "rota.references",
     "job": "rota.jobs",
 }
 
@@ -53,6 +62,11 @@ __all__ = [
     "StreamRules",
     "Tolerance",
     "Worker",
+    "Workflow",
+    "WorkflowJobRequest",
+    "WorkflowRequest",
+    "index",
+    "item",
     "job",
 ]
 

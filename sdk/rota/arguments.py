@@ -18,6 +18,8 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(|[kMGT]i?)B?", re.IGNORECASE)
 ROWS = re.compile(r"([0-9]*)-?([0-9]*)")
 RESULTS_ENDINGS = {".jsonl": "ndjson", ".ndjson": "ndjson", ".ods": "ods", ".parquet": "parquet"}
+WORKFLOW_ENDINGS = (".yaml", ".yml", ".json")
+DRAWING_ENDINGS = {".json": "json", ".mermaid": "mermaid", ".mmd": "mermaid", ".svg": "svg", ".txt": "text"}
 EVENT_TYPE = re.compile(r"[a-z]+\.(\*|[a-z_]+)")
 
 
@@ -83,6 +85,11 @@ def output(text: str) -> Path:
 def export(text: str) -> Path:
     """Return the path of a file for events, by its ending; other things than files take NDJSON."""
     return _ending(text, tuple(SINKS))
+
+
+def workflow_file(text: str) -> Path:
+    """Return the path of a file of YAML or JSON; what other things than files have is told by their content."""
+    return _ending(text, WORKFLOW_ENDINGS)
 
 
 def ndjson(text: str) -> Path:
@@ -181,6 +188,18 @@ def results_format(options: argparse.Namespace) -> str:
     if options.output and is_passed_on(path):
         return "ndjson"
     raise UsageError(f"{path} does not end in {' or '.join(RESULTS_ENDINGS)}: say with --format what it is to be")
+
+
+def drawing_format(options: argparse.Namespace) -> str:
+    """Return how a graph is drawn: as is said, or as its file's name ends; UsageError if neither tells."""
+    if options.format:
+        return str(options.format)
+    if not options.output or is_passed_on(options.output):
+        return "text"
+    if options.output.suffix in DRAWING_ENDINGS:
+        return DRAWING_ENDINGS[options.output.suffix]
+    endings = " or ".join(DRAWING_ENDINGS)
+    raise UsageError(f"{options.output} does not end in {endings}: say with --format what it is to be")
 
 
 def tolerance(options: argparse.Namespace) -> dict[str, Any]:

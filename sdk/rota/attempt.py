@@ -67,7 +67,9 @@ class Attempt:
         details = self.work.details
         try:
             rows = await self._rows(connection, details.rows) if details.rows else None
-            arguments = self._job.arguments(details.params, rows, self._context)
+            large = await _fetched(connection, details.large_params, "params") if details.large_params else None
+            params = msgspec.Raw(large) if large else details.params
+            arguments = self._job.arguments(params, rows, self._context)
         except Exception as error:  # noqa: BLE001 - rows that Python cannot hold raise what they like
             return self.failed(error, final=True)
         limit = asyncio.timeout(details.timeout_seconds)
@@ -101,13 +103,17 @@ class Attempt:
         """Return what a job that takes long has to tell since the last call: its start, its progress."""
         reports: list[Report] = []
         if not self._start_reported and datetime.now(UTC) - self.started_at >= LONG:
-            self._start_reported = True
-            reports.append(StartJob(started_at=self.started_at, **self._facts))
+            reports.append(self.start())
         if self._progress:
             percent, message = self._progress
             self._progress = None
             reports.append(ProgressJob(percent=percent, message=message, **self._facts))
         return reports
+
+    def start(self) -> StartJob:
+        """Return the report that it has begun."""
+        self._start_reported = True
+        return StartJob(started_at=self.started_at, **self._facts)
 
     def failed(self, error: BaseException, *, timed_out: bool = False, final: bool = False) -> FailJob:
         """Return the report of a failure."""
@@ -138,26 +144,31 @@ class Attempt:
 
     async def _rows(self, connection: Connection, rows: Rows) -> Any:
         """Return the job's rows as its handler takes them: a table, or dicts."""
-        payload = rows.payload
-        message = await until_available(lambda: connection.last(PAYLOADS, payload.subject))
-        if message is None:
-            raise GiveUpError(f"The rows at {payload.subject} were removed")
-        if not payload.fits(message.data):
-            raise GiveUpError(f"The rows at {payload.subject} do not have their digest")
+        body = await _fetched(connection, rows.payload, "rows")
         # The batch was opened for the spec as it was then: both sides are looked at.
         wants_table = self._job.spec.rows == "arrow"
         if rows.form != "arrow" and not wants_table:
-            return DECODERS[rows.form](message.data)
+            return DECODERS[rows.form](body)
         import pyarrow as pa  # noqa: PLC0415 - an extra: only workers of batch jobs in Arrow need it
 
         if rows.form != "arrow":
-            return pa.Table.from_pylist(DECODERS[rows.form](message.data))
-        table = pa.ipc.open_stream(message.data).read_all()
+            return pa.Table.from_pylist(DECODERS[rows.form](body))
+        table = pa.ipc.open_stream(body).read_all()
         return table if wants_table else table.to_pylist()
 
     def _note_progress(self, percent: float, message: str) -> None:
         # Checked here, where it fails this job alone: a report that cannot be read would take others with it.
         self._progress = (float(percent), _told(str(message)[:MESSAGE_CHARACTERS]))
+
+
+async def _fetched(connection: Connection, payload: Payload, what: str) -> bytes:
+    """Return what a claim check is for; GiveUpError if it is not there as it was stored."""
+    message = await until_available(lambda: connection.last(PAYLOADS, payload.subject))
+    if message is None:
+        raise GiveUpError(f"The {what} at {payload.subject} were removed")
+    if not payload.fits(message.data):
+        raise GiveUpError(f"The {what} at {payload.subject} do not have their digest")
+    return message.data
 
 
 def _told(text: str) -> str:

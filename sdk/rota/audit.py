@@ -14,6 +14,7 @@ from rota.export import exported
 from rota.jetstream import Connection
 from rota.selection import Fields, Selection, origin_of, select
 from rota.show_batch import batch_table
+from rota.show_workflow import workflow_table
 from rota.whole_file import is_stdout
 
 SHOW_SECONDS = 0.5
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "jobs": show.job_table,
     "queues": show.queue_table,
     "specs": show.spec_table,
+    "workflows": workflow_table,
 }
 
 
@@ -62,13 +64,13 @@ async def replay(options: argparse.Namespace) -> int:
 
 
 async def at(options: argparse.Namespace) -> None:
-    """Show jobs, queues, batches or specs as they were: at a time, so long ago, or at a sequence of the log.
+    """Show jobs, queues, batches, workflows or specs as they were: at a time, so long ago, or at a sequence.
 
     rota at 2026-01-31T12:00:00Z queues
     rota at 5m jobs --status running --queue urgent
     rota at 12345 batches --json
     """
-    names = ("id", "status", "queue", "spec", "batch", "limit")
+    names = ("id", "status", "name", "queue", "spec", "batch", "workflow", "limit")
     filters = {name: value for name in names if (value := getattr(options, name)) is not None}
     look = extension.at()
     with Progress() as progress:

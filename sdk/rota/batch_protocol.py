@@ -221,6 +221,8 @@ class BatchView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An estimate, as long as something is left to do and it can be told how much."""
     error: str | None = None
     labels: dict[str, str] = {}
+    workflow: str | None = None
+    """The workflow that it is a part of."""
 
 
 class BatchList(Struct, frozen=True):

@@ -3,29 +3,24 @@
 Exit status: 0 done, 1 refused or without success, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
 """
 
-import argparse
 import asyncio
-import inspect
 import os
 import sys
-import textwrap
-from collections.abc import Callable, Coroutine
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import get_args
 
 from rota import audit, commands, extension
 from rota.arguments import UsageError, event_type, export, id_, moment, point, positive, sequence
 from rota.batch_parser import add_batches, add_job_options
-from rota.command_parser import CommandParser
+from rota.command_parser import CommandParser, Commands, Run
 from rota.errors import RotaError
-from rota.http import DEFAULT_URL
 from rota.moment import SAYS as MOMENTS
 from rota.output import complain
 from rota.protocol import BatchStatus, JobStatus
-from rota.worker import DEFAULT_NATS_URL
+from rota.workflow_parser import add_workflows
+from rota.workflow_protocol import WorkflowStatus
 
-KINDS = ("batch", "job", "log", "spec")
-
-Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int | None]]
+KINDS = ("batch", "job", "log", "spec", "workflow")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,28 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="rota",
-        description="Schedule jobs, load data sets as batches of jobs, work on them, watch and replay them.",
+        description="Schedule jobs, batches of jobs and workflows, work on them, watch and replay them.",
         epilog="`rota COMMAND --help` shows a command's options and examples.",
     )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(run: Run, *, over_nats: bool = False) -> CommandParser:
-        does, _, examples = (inspect.getdoc(run) or "").partition("\n\n")
-        made = subparsers.add_parser(
-            run.__name__.strip("_").replace("_", "-"),
-            help=does,
-            description=does,
-            epilog=f"examples:\n{textwrap.indent(examples, '  ')}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        made.set_defaults(run=run)
-        made.add_argument("--json", action="store_true", help="print JSON, one value a line")
-        unused = "; not used by this command" if over_nats else ""
-        made.add_argument("--url", help=f"the gateway's address (default: ROTA_URL, or {DEFAULT_URL}){unused}")
-        if over_nats:
-            says = f"the NATS server's address (default: ROTA_NATS_URL, or {DEFAULT_NATS_URL})"
-            made.add_argument("--nats-url", default=os.environ.get("ROTA_NATS_URL") or DEFAULT_NATS_URL, help=says)
-        return made
+    command = Commands(parser)
 
     add = command(commands.schedule).add_argument
     add("spec", metavar="SPEC", help="name of the job spec")
@@ -102,6 +79,7 @@ def _parser() -> CommandParser:
     add("--reason", default="", metavar="TEXT")
 
     add_batches(command)
+    add_workflows(command)
     add = command(commands.worker, over_nats=True).add_argument
     add("module", metavar="MODULE[:NAME]", help="the module, or one job in it")
     add("--queue", dest="queues", action="append", metavar="NAME", help="serve it too; may be repeated")
@@ -126,12 +104,13 @@ def _parser() -> CommandParser:
 def _add_audit(command: Callable[..., CommandParser]) -> None:
     replay = command(audit.replay, over_nats=True)
     what = replay.add_mutually_exclusive_group(required=True)
-    what.add_argument("id", metavar="ID", nargs="?", type=id_, help="a job's or a batch's, or a spec's name")
+    says = "a job's, a batch's or a workflow's, or a spec's name"
+    what.add_argument("id", metavar="ID", nargs="?", type=id_, help=says)
     what.add_argument("--all", action="store_true", help="all events")
-    what.add_argument("--correlation", type=id_, metavar="ID", help="all that belongs to a batch or a request")
-    what.add_argument(
-        "--chain", type=id_, metavar="ID", help="a job, batch or request: what led to what, as a tree"
-    )
+    says = "all that belongs to a batch, a workflow or a request"
+    what.add_argument("--correlation", type=id_, metavar="ID", help=says)
+    says = "a job, batch, workflow or request: what led to what, as a tree"
+    what.add_argument("--chain", type=id_, metavar="ID", help=says)
     what.add_argument(
         "--verify",
         action="store_true",
@@ -158,7 +137,7 @@ def _add_audit(command: Callable[..., CommandParser]) -> None:
     add = command(audit.at, over_nats=True).add_argument
     add("point", type=point, metavar="TIME", help=f"{MOMENTS}; or a sequence of the log")
     add("what", choices=get_args(extension.What))
-    add("--status", choices=sorted({*get_args(JobStatus), *get_args(BatchStatus)}))
-    for name in ("id", "batch", "queue", "spec"):
+    add("--status", choices=sorted({*get_args(JobStatus), *get_args(BatchStatus), *get_args(WorkflowStatus)}))
+    for name in ("id", "batch", "name", "queue", "spec", "workflow"):
         add(f"--{name}", type=id_, metavar=name.upper())
     add("--limit", type=positive, default=50, metavar="N", help="show so many at most, newest first (default: 50)")

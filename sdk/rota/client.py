@@ -36,6 +36,7 @@ from rota.protocol import (
     SpecView,
 )
 from rota.stream import stream
+from rota.workflows import Workflows
 
 Filter = str | Sequence[str] | None
 """One value, or several of which any will do; None lets all pass."""
@@ -74,6 +75,7 @@ class Client:
         self._gateway = Gateway(url or os.environ.get("ROTA_URL") or DEFAULT_URL, patience_seconds)
         self.batches = Batches(self._gateway)
         self.dead_letters = DeadLetters(self._gateway)
+        self.workflows = Workflows(self._gateway)
 
     async def __aenter__(self) -> Self:
         self._gateway.start()

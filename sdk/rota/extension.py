@@ -10,10 +10,11 @@ from msgspec import Struct
 from rota.batch_protocol import BatchView
 from rota.errors import IncompatibleError
 from rota.protocol import JobView, QueueView, SpecView
+from rota.workflow_protocol import WorkflowView
 
 GROUP = "rota.commands"
 
-What = Literal["batches", "jobs", "queues", "specs"]
+What = Literal["batches", "jobs", "queues", "specs", "workflows"]
 """What there are views of."""
 
 Progress = Callable[[int, int], None]
@@ -65,7 +66,7 @@ class AsOf(Struct, frozen=True, kw_only=True):
     sequence: int
     removed: bool
     """Whether events were removed from the log since, so that what belonged to them is missing."""
-    found: list[JobView] | list[BatchView] | list[QueueView] | list[SpecView]
+    found: list[JobView] | list[BatchView] | list[QueueView] | list[SpecView] | list[WorkflowView]
 
 
 class Verify(Protocol):

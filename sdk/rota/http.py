@@ -91,7 +91,8 @@ class Gateway:
     async def follow(self, path: str, ends: Iterable[str] | None = None) -> AsyncGenerator[Event, None]:
         """Yield all events there are; with `ends` go on as they happen, until one of these types has ended it.
 
-        What is told after the end, as of results that are collected, comes too; a redrive takes the end back.
+        What is told after the end, as of results that are collected, comes too; a redrive or a retry takes the end
+        back.
         """
         after = 0
         ended = False
@@ -103,7 +104,7 @@ class Gateway:
                 after = event["sequence"]
                 if ends and event["type"] in ends:
                     ended = True
-                elif event["type"].endswith(".redriven"):
+                elif event["type"].endswith((".redriven", ".retried")):
                     ended = False
             if len(page.events) < PAGE_EVENTS and (ended or not (ends or page.events)):
                 return

@@ -1,4 +1,4 @@
-"""Job definitions: a function becomes a kind of job, its annotations the schema of its params.
+"""Job definitions: a function becomes a kind of job, its annotations the schemas of its params and its result.
 
     @rota.job(queue="mail", retry=rota.RetryPolicy(max_attempts=5))
     async def send_mail(to: str, subject: str = "", *, context: rota.Context) -> str: ...
@@ -92,6 +92,7 @@ class Job(Generic[P, R]):
                 "queue": queue,
                 "retry": msgspec.to_builtins(retry or RetryPolicy()),
                 "timeout_seconds": timeout_seconds,
+                "result_schema": _result_schema(hints.get("return", Any)),
             },
             RegisterSpec,
         )
@@ -158,4 +159,15 @@ def _schema(params: type[msgspec.Struct]) -> dict[str, Any]:
     (_,), components = msgspec.json.schema_components([params], ref_template="#/$defs/{name}")
     schema: dict[str, Any] = components.pop(params.__name__)
     schema.pop("title", None)
+    return schema | ({"$defs": components} if components else {})
+
+
+def _result_schema(annotation: Any) -> dict[str, Any]:
+    """Return the JSON Schema of what a handler returns; {} where its annotation says nothing, or nothing of use."""
+    try:
+        if annotation in (Any, None, type(None)):
+            return {}
+        (schema,), components = msgspec.json.schema_components([annotation], ref_template="#/$defs/{name}")
+    except Exception:  # noqa: BLE001 - any type may be annotated, also one that msgspec cannot look into
+        return {}
     return schema | ({"$defs": components} if components else {})

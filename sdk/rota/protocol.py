@@ -106,6 +106,17 @@ class Rows(Struct, frozen=True, omit_defaults=True):
     """Arrow types of the columns by their names; left out where they are very many."""
 
 
+class WorkflowPlace(Struct, frozen=True, omit_defaults=True):
+    """Which part of which workflow a job or a batch is."""
+
+    id: Id
+    job: int
+    """Its number in the list of jobs, from 0."""
+    name: str
+    run: int | None = None
+    """Of a fan-out: its number in the list, from 0."""
+
+
 class JobDetails(Struct, frozen=True, omit_defaults=True):
     """What a worker needs to run a job, and Rota to run it again."""
 
@@ -117,6 +128,11 @@ class JobDetails(Struct, frozen=True, omit_defaults=True):
     timeout_seconds: float | None = None
     labels: dict[str, str] = {}
     rows: Rows | None = None
+    workflow: WorkflowPlace | None = None
+    large_params: Payload | None = None
+    """Where the params are that are too large for an event; `params` is an empty map then."""
+    tell_start: bool = False
+    """Whether its worker tells at once that it has begun: a time limit hangs on it."""
 
     @property
     def batch(self) -> str | None:
@@ -199,6 +215,8 @@ class RegisterSpec(Struct, frozen=True, kw_only=True, tag_field="type", tag="spe
     queue: Name = "default"
     retry: RetryPolicy = RetryPolicy()
     timeout_seconds: Seconds | None = None
+    result_schema: dict[str, Any] = {}
+    """JSON Schema of what the job returns; empty where that is not known."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -279,6 +297,8 @@ class JobView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: JobFault | None = None
     rows: Rows | None = None
     """Of a batch job: which rows it has, and where they came from."""
+    workflow: str | None = None
+    """The workflow that it is a part of."""
 
 
 class QueueView(Struct, frozen=True, kw_only=True):
@@ -326,6 +346,7 @@ class SpecView(Struct, frozen=True, kw_only=True):
     queue: str
     retry: RetryPolicy
     timeout_seconds: float | None
+    result_schema: dict[str, Any] = {}
 
 
 class JobList(Struct, frozen=True):

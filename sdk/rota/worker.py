@@ -192,6 +192,8 @@ class Worker:
                 lost = GiveUpError(f"Its worker was lost {count - 1} times; the job may be what kills it")
                 report: Report = held.attempt.failed(lost, final=True)
             else:
+                if held.attempt.work.details.tell_start:
+                    self._reporter.report(held.attempt.start())
                 report = await held.attempt.run(self._connection, self._threads)
             self._reporter.report(report, held.message.reply)
         except asyncio.CancelledError:

@@ -15,6 +15,7 @@ from rota.jetstream import Connection
 from rota.replay import Replay, extent
 from tests.acceptance.load import REQUEST, Accepted
 from tests.acceptance.system import until
+from tests.acceptance.workflow_load import assert_workflows_ended_right
 
 
 async def assert_log_and_views_agree(nats_url: str, views: Path) -> None:
@@ -36,7 +37,9 @@ async def assert_log_and_views_agree(nats_url: str, views: Path) -> None:
 async def assert_carried_out_once(nats_url: str, accepted: Accepted) -> None:
     """Check that the log has each job and batch of a load once, whole, and with the end that it must have."""
     histories: dict[str, list[AnyEvent]] = defaultdict(list)
-    for event in await history(nats_url):
+    log = await history(nats_url)
+    assert_workflows_ended_right(log, accepted.workflows)
+    for event in log:
         histories[event.originator_id].append(event)
     requests: Counter[str] = Counter()
     for id_, events in histories.items():

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Self
 
 from actors.handler import Handler
-from actors.jobs import Jobs
 from actors.partition import Partition
+from actors.role_registry import roles
 from events.jetstream.ownership import give_up
 from events.jetstream.requests import answer, read_delivered
 from events.subjects import PARTITIONS
@@ -37,7 +37,7 @@ class Intruder:
 
     async def __aenter__(self) -> Self:
         self._connection = await Connection.open(self._nats_url, name="intruder")
-        self._handler = Handler(self._connection, [Jobs(self._connection)], lambda: datetime.now(UTC))
+        self._handler = Handler(self._connection, roles(self._connection), lambda: datetime.now(UTC))
         self._partitions = [Partition(self._connection, number, self._receive) for number in range(PARTITIONS)]
         for partition in self._partitions:
             await partition.__aenter__()

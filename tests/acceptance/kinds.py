@@ -17,9 +17,11 @@ __all__ = [
     "describe",
     "echo",
     "fussy",
+    "give",
     "note",
     "of_json",
     "of_messagepack",
+    "refuse",
     "sleep",
     "slow_tally",
     "stumble",
@@ -54,6 +56,18 @@ async def stumble(times: int, context: rota.Context) -> int:
     if context.attempt <= times:
         raise ValueError(f"attempt {context.attempt} stumbles")
     return context.attempt
+
+
+@rota.job
+async def give(value: Any) -> Any:
+    """Return what it is given."""
+    return value
+
+
+@rota.job(retry=rota.RetryPolicy(max_attempts=1))
+async def refuse() -> None:
+    """Fail."""
+    raise ValueError("it is refused")
 
 
 @rota.job

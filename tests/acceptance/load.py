@@ -18,6 +18,7 @@ from rota.errors import ConflictError, UnavailableError
 from rota.protocol import JobRequest
 from scripts.dataset import as_csv, orders
 from scripts.store import Store
+from tests.acceptance.workflow_load import ExpectedWorkflow, random_workflow
 
 FILE = "load.csv"
 ROWS = 1000
@@ -34,6 +35,7 @@ class Accepted(msgspec.Struct):
 
     jobs: dict[str, int | None] = {}
     batches: list[str] = []
+    workflows: dict[str, ExpectedWorkflow] = {}
     unanswered: list[str] = []
     """Requests of which it is not known whether they were carried out, each with the reason."""
 
@@ -68,6 +70,7 @@ class Load:
             (self._delayed, 2),
             (self._over_nats, 1),
             (self._batch, 60),
+            (self._workflow, 5),
         ]
         self._tasks = [asyncio.create_task(self._repeat(ask, pause), name=ask.__name__) for ask, pause in asks]
         return self
@@ -163,6 +166,10 @@ class Load:
             spec="tally", connection=CONNECTION, files=[FILE], rows_per_job=ROWS_PER_JOB
         )
         self.accepted.batches.append(id_)
+
+    async def _workflow(self) -> None:
+        flow, expected = random_workflow(self._chance, self._labels())
+        self.accepted.workflows[await self._client.workflows.schedule(flow)] = expected
 
 
 async def connect(url: str) -> NatsClient:

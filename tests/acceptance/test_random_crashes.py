@@ -79,8 +79,9 @@ async def _crash(stack: Stack, killer: Killer, store: Store, chance: random.Rand
             )
         unanswered = len(load.accepted.unanswered)
         print(  # noqa: T201
-            f"{time.monotonic() - started:.0f} s: {len(load.accepted.jobs)} jobs and "
-            f"{len(load.accepted.batches)} batches accepted, {unanswered} requests without an answer"
+            f"{time.monotonic() - started:.0f} s: {len(load.accepted.jobs)} jobs, "
+            f"{len(load.accepted.batches)} batches and {len(load.accepted.workflows)} workflows accepted, "
+            f"{unanswered} requests without an answer"
         )
         async with rota.Client(stack.url, patience_seconds=60) as client:
             await client.queues()
@@ -114,6 +115,8 @@ async def _until_all_has_ended(stack: Stack, accepted: Accepted) -> None:
 
         for id_ in accepted.batches:
             assert (await client.batches.wait(id_, timeout=60)).status == "completed"
+        for id_, expected in accepted.workflows.items():
+            assert (await client.workflows.wait(id_, timeout=60)).status == expected.status
         await until(waiting, lambda counts: not counts)
     print(f"all had ended {time.monotonic() - started:.1f} s later")  # noqa: T201
 

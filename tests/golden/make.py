@@ -47,9 +47,34 @@ from events.job import (
 )
 from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecChanged, SpecRegistered
-from rota.batch_protocol import FailedJobs, Manifest, StreamRules, Tolerance
+from events.workflow import (
+    WorkflowAttemptExpired,
+    WorkflowCancelled,
+    WorkflowDetails,
+    WorkflowFailed,
+    WorkflowFallbackApplied,
+    WorkflowJob,
+    WorkflowJobCancelled,
+    WorkflowJobExpanded,
+    WorkflowJobFailed,
+    WorkflowJobReleased,
+    WorkflowJobsSkipped,
+    WorkflowJobStarted,
+    WorkflowJobSucceeded,
+    WorkflowJobTimedOut,
+    WorkflowJobWithdrawn,
+    WorkflowPartlyFailed,
+    WorkflowPaused,
+    WorkflowResumed,
+    WorkflowRetried,
+    WorkflowScheduled,
+    WorkflowStopping,
+    WorkflowSucceeded,
+    WorkflowTimedOut,
+)
+from rota.batch_protocol import FailedJobs, Manifest, ResultsRequest, StreamRules, Tolerance
 from rota.options import Selection
-from rota.protocol import JobDetails, JobFault, Payload, Result, RetryPolicy, Rows
+from rota.protocol import JobDetails, JobFault, Payload, Result, RetryPolicy, Rows, WorkflowPlace
 
 FOLDER = Path(__file__).parent
 AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
@@ -140,6 +165,62 @@ MANIFEST = Manifest(
     pending=["b_1-0"],
 )
 
+
+def packed(value: Any) -> msgspec.Raw:
+    """Return a value as MessagePack."""
+    return msgspec.Raw(msgspec.msgpack.encode(value))
+
+
+FETCH = WorkflowJob(
+    name="fetch",
+    spec="fetch",
+    queue="urgent",
+    inputs=packed({"table": {"from": "$params", "output": "table"}, "limit": 3}),
+    retry=RETRY,
+    timeout_seconds=30.0,
+    waiting_timeout_seconds=10.0,
+    total_timeout_seconds=120.0,
+    on_timeout="use_defaults",
+    on_failure="fail_dependents",
+    defaults=bytes(packed({"files": ["in/people.csv"], "days": [1, 2, 3]})),
+    labels={"team": "x"},
+)
+CLEAN = WorkflowJob(
+    name="clean",
+    spec="clean",
+    queue="default",
+    inputs=packed({"day": {"from": "$item"}, "number": {"from": "$index"}}),
+    needs=(0,),
+    for_each=bytes(packed({"from": "fetch", "output": ["days"]})),
+    max_parallel=4,
+    tolerated_failures=1,
+    tolerated_failures_share=0.25,
+)
+LOAD = WorkflowJob(
+    name="load",
+    spec="load",
+    queue="urgent",
+    inputs=packed({"table": "people"}),
+    needs=(0,),
+    after=(1,),
+    batch=msgspec.structs.replace(BATCH, params=msgspec.Raw(b"\x80")),
+    files_from=bytes(packed({"from": "fetch", "output": "files"})),
+)
+REPORT = WorkflowJob(
+    name="report", spec="report", queue="default", inputs=packed({"all": {"from": "clean"}}), needs=(1,)
+)
+WORKFLOW = WorkflowDetails(
+    name="nightly",
+    jobs=(FETCH, CLEAN, LOAD, REPORT),
+    params=packed({"table": "people"}),
+    timeout_seconds=3600.0,
+    max_parallel=100,
+    labels={"team": "x"},
+    rerun_of="v",
+)
+LATE = JobFault("TimeoutError", "It took longer than 120 s in all")
+PLACE = WorkflowPlace("w", 1, "clean", 2)
+
 EVENTS: list[Event] = [
     BatchOpened(**facts("b", 1), details=BATCH),
     FileFound(**facts("b", 2), file_index=0, size=123_456, file_version="d41d8cd9"),
@@ -202,6 +283,27 @@ EVENTS: list[Event] = [
     LogTrimmed(**facts(LOG_ID, 1), before=STARTED, until=4711, oldest_job=815),
     SpecRegistered(**facts("load", 1), definition=DEFINITION),
     SpecChanged(**facts("load", 2), definition=msgspec.structs.replace(DEFINITION, rows="dicts")),
+    WorkflowScheduled(**facts("w", 1), details=WORKFLOW),
+    WorkflowJobReleased(**facts("w", 2), job=0),
+    WorkflowJobStarted(**facts("w", 3), job=0, attempt=1, started_at=STARTED),
+    WorkflowAttemptExpired(**facts("w", 4), job=0, attempt=1, started_at=STARTED),
+    WorkflowJobTimedOut(**facts("w", 5), job=0, limit="total", fault=LATE),
+    WorkflowFallbackApplied(**facts("w", 6), job=0),
+    WorkflowPaused(**facts("w", 7), reason="the table is full"),
+    WorkflowResumed(**facts("w", 8)),
+    WorkflowJobExpanded(**facts("w", 9), job=1, runs=3),
+    WorkflowJobSucceeded(**facts("w", 10), job=1, run=0),
+    WorkflowJobWithdrawn(**facts("w", 11), job=1, run=1),
+    WorkflowJobFailed(**facts("w", 12), job=1, fault=JobFault("FailedRuns", "2 of 3 runs ended without success")),
+    WorkflowJobsSkipped(**facts("w", 13), jobs=(3,), because=1),
+    WorkflowJobCancelled(**facts("w", 14), job=2),
+    WorkflowStopping(**facts("w", 15), outcome="failed", reason="The job clean has failed"),
+    WorkflowFailed(**facts("w", 16), reason="The job clean has failed"),
+    WorkflowRetried(**facts("w", 17), retry=1, key="again"),
+    WorkflowPartlyFailed(**facts("w", 18), reason="2 of 4 jobs have no output"),
+    WorkflowTimedOut(**facts("w", 19), reason="It took longer than 3600 s"),
+    WorkflowCancelled(**facts("w", 20), reason="the wrong year"),
+    WorkflowSucceeded(**facts("w", 21)),
 ]
 
 ORIGIN = Origin("71", "worker:host-17", "b_1-2.2", "b")
@@ -248,12 +350,44 @@ LATER = {
         jobs=FailedJobs(file="in/people.csv", first_row=2000, last_row=2999, error="ValueError"),
         mends=(0, 1),
     ),
+    "batch.opened+workflow": BatchOpened(
+        **facts("w_2", 1),
+        details=msgspec.structs.replace(
+            BATCH,
+            workflow=WorkflowPlace("w", 2, "load"),
+            results=ResultsRequest(format="parquet", connection="lake", path="out/people.parquet"),
+        ),
+    ),
     "job.queued+rows": JobQueued(**facts("b_1-2", 2), attempt=1, details=OF_A_BATCH),
     "job.succeeded+origin": msgspec.structs.replace(
         next(event for event in EVENTS if isinstance(event, JobSucceeded)), origin=ORIGIN
     ),
+    "job.queued+workflow": JobQueued(
+        **facts("w-1-2", 1),
+        attempt=1,
+        details=JobDetails(
+            spec="clean",
+            queue="default",
+            params=msgspec.Raw(b"\x80"),
+            workflow=PLACE,
+            large_params=Payload("rota.payload.w.1.2.inputs.abababababababab", 471_100, "ab" * 32),
+            tell_start=True,
+        ),
+    ),
+    "spec.registered+result_schema": SpecRegistered(
+        **facts("load", 1), definition=msgspec.structs.replace(DEFINITION, result_schema={"type": "integer"})
+    ),
+    "workflow.job_failed+impossible": WorkflowJobFailed(
+        **facts("w", 12), job=3, fault=JobFault("InputError", "fetch: days is missing"), made=False
+    ),
+    "workflow.job_released+batch": WorkflowJobReleased(**facts("w", 18), job=2, retry=2, again=True, opened=1),
+    "workflow.job_released+run": WorkflowJobReleased(**facts("w", 18), job=1, run=2, retry=1, again=True),
+    "workflow.job_succeeded+late": WorkflowJobSucceeded(**facts("w", 7), job=0, late=True),
+    "workflow.job_timed_out+run": WorkflowJobTimedOut(
+        **facts("w", 12), job=1, run=2, limit="running", fault=FAULT, late=True
+    ),
 }
-"""What was added to events later, by `<tag>+<what>`."""
+"""What was added to events later, and other forms of them, by `<tag>+<what>`."""
 
 STORED = {TAGS[type(event)]: event for event in EVENTS} | LATER
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from actors.handler import Handler
-from actors.jobs import Jobs
 from actors.members import Members
 from actors.partition import Partition
+from actors.role_registry import roles
 from actors.shard import Shard
 from events.base import Origin
 from events.ids import group_of
@@ -171,7 +171,7 @@ async def test_a_shard_that_falls_silent_is_no_member_any_more(write_side: Write
 async def test_what_a_shard_decides_that_has_lost_its_partition_takes_no_timer_away(write_side: WriteSide) -> None:
     """Were there one timer a job, that of the second attempt would replace that of the third, which is the last."""
     left_behind, owner = (
-        Handler(write_side.connection, [Jobs(write_side.connection)], lambda: datetime.now(UTC)) for _ in range(2)
+        Handler(write_side.connection, roles(write_side.connection), lambda: datetime.now(UTC)) for _ in range(2)
     )
     id_ = new_id()
 
@@ -194,7 +194,7 @@ async def test_what_a_shard_decides_that_has_lost_its_partition_takes_no_timer_a
 
 async def test_two_owners_by_force_double_nothing(write_side: WriteSide) -> None:
     handlers = [
-        Handler(write_side.connection, [Jobs(write_side.connection)], lambda: datetime.now(UTC)) for _ in range(2)
+        Handler(write_side.connection, roles(write_side.connection), lambda: datetime.now(UTC)) for _ in range(2)
     ]
     ids = [new_id() for _ in range(50)]
     commands: list[Any] = [ScheduleJob(id=id_, details=details()) for id_ in ids]

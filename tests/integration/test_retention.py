@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from events.batch import BatchCompleted, BatchCompletedWithFailures, BatchDetails, BatchOpened
 from events.batch_results import ResultsFailed, ResultsRequested
@@ -22,13 +23,23 @@ from events.jetstream.topology import CHUNKS, EVENTS, PAYLOADS, RESULTS, RESULTS
 from events.job import JobFailed, JobQueued, JobRedriven, JobStarted, JobSucceeded
 from events.log import LOG_ID, LogTrimmed
 from events.spec import Definition, SpecRegistered
+from events.workflow import (
+    WorkflowDetails,
+    WorkflowFailed,
+    WorkflowJob,
+    WorkflowJobReleased,
+    WorkflowJobSucceeded,
+    WorkflowRetried,
+    WorkflowScheduled,
+    WorkflowSucceeded,
+)
 from projections import retention
 from projections.rebuild import rebuild
 from projections.retention import Retention, Trimmed
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.jetstream import Connection
-from rota.protocol import JobFault, Payload, Result, Rows
+from rota.protocol import JobFault, Payload, Result, Rows, WorkflowPlace
 from scripts.stack import ROOT, Service
 from tests.integration.write_side import details, nats_server, projections_process, restart
 
@@ -36,11 +47,10 @@ KEEP = timedelta(days=30)
 MONTHS_LATER = timedelta(days=90)
 
 
-def queued(id_: str, batch: str | None = None, version: int = 1) -> JobQueued:
+def queued(id_: str, batch: str | None = None, version: int = 1, workflow: str | None = None) -> JobQueued:
     rows = Rows(batch, "a.csv", 0, 0, 0, 1, Payload("rota.payload.x", 1, "")) if batch else None
-    return JobQueued(
-        originator_id=id_, originator_version=version, at=datetime.now(UTC), attempt=1, details=details(rows=rows)
-    )
+    asked = details(rows=rows, workflow=WorkflowPlace(workflow, 0, "a") if workflow else None)
+    return JobQueued(originator_id=id_, originator_version=version, at=datetime.now(UTC), attempt=1, details=asked)
 
 
 def succeeded(id_: str, version: int = 2, batch: str | None = None, *, large: bool = False) -> JobSucceeded:
@@ -118,7 +128,10 @@ class Place:
         with closing(sqlite3.connect(self.path)) as views:
             return {
                 table: views.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-                for table in ("jobs", "batches", "batch_files", "batch_jobs", "specs")
+                for table in (
+                    *("jobs", "batches", "batch_files", "batch_jobs", "specs"),
+                    *("workflows", "workflow_jobs", "workflow_runs"),
+                )
             }
 
     async def subjects(self, stream: str = EVENTS) -> set[str]:
@@ -170,6 +183,43 @@ async def test_what_has_ended_goes_from_views_and_streams_and_the_rest_stays(pla
     (trimmed,) = await place.trims()
     assert trimmed.origin
     assert (trimmed.until, trimmed.oldest_job, trimmed.origin.caller) == (10, 3, "retention")
+
+
+async def test_a_workflow_goes_with_all_its_parts_when_the_last_of_them_has_ended(place: Place) -> None:
+    facts: dict[str, Any] = {"originator_id": "w", "at": datetime.now(UTC)}
+    job = WorkflowJob("a", "add", "q", details().params)
+    part = WorkflowPlace("w", 1, "b")
+    opened = replace(opened_batch(), originator_id="w_1", details=replace(opened_batch().details, workflow=part))
+    completed = BatchCompleted(
+        originator_id="w_1", originator_version=2, at=datetime.now(UTC), succeeded=1, failed=0
+    )
+    await place.append(
+        WorkflowScheduled(originator_version=1, details=WorkflowDetails("nightly", (job, job)), **facts),
+        WorkflowJobReleased(originator_version=2, job=0, **facts),
+        queued("w-0", workflow="w"),
+        opened,
+        queued("w_1_0-0", "w_1"),
+        succeeded("w-0", large=True),
+        WorkflowFailed(originator_version=3, **facts),
+        WorkflowRetried(originator_version=4, retry=1, **facts),
+        WorkflowJobSucceeded(originator_version=5, job=0, **facts),
+        WorkflowSucceeded(originator_version=6, **facts),
+        succeeded("w_1_0-0", batch="w_1"),
+    )
+    beside = ["rota.snapshot.workflow.{}", "rota.snapshot.batch.{}_1", "rota.payload.{}.0.0.inputs.1234"]
+    for subject in (*(each.format(id_) for each in beside for id_ in "wv"), "rota.result.w-0"):
+        await place.connection.publish(subject, b"x")
+
+    assert await place.trim() == Trimmed()
+    assert len((await place.rows())["jobs"]) == 2
+    await place.append(completed)
+    assert await place.trim() == Trimmed(jobs=2, batches=1, workflows=1)
+
+    assert await place.subjects() == {"rota.event.log.events.trimmed"}
+    assert await place.subjects(SNAPSHOTS) == {"rota.snapshot.workflow.v", "rota.snapshot.batch.v_1"}
+    assert await place.subjects(PAYLOADS) == {"rota.payload.v.0.0.inputs.1234"}
+    assert await place.subjects(RESULTS) == set()
+    assert {table for table, rows in (await place.rows()).items() if rows} == set()
 
 
 async def test_what_was_redriven_or_asked_for_later_goes_with_all_its_events(place: Place) -> None:
@@ -259,7 +309,7 @@ async def test_a_process_killed_while_it_removes_leaves_what_folds_to_the_same_v
 
     async with place.projections("trim", keep_seconds=3600) as process:
         output, errors = await process.communicate()
-    assert (process.returncode, output, errors) == (0, b"removed 0 jobs and 0 batches\n", b"")
+    assert (process.returncode, output, errors) == (0, b"removed 0 jobs, 0 batches and 0 workflows\n", b"")
     assert await place.rows() == expected
     await rebuild(place.log, place.path)
     assert await place.rows() == expected

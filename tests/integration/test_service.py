@@ -505,6 +505,14 @@ async def test_the_service_is_discovered_and_counts(caller: Caller) -> None:
         "rota.api.job.schedule",
         "rota.api.spec.list",
         "rota.api.spec.register",
+        "rota.api.workflow.cancel",
+        "rota.api.workflow.definition",
+        "rota.api.workflow.get",
+        "rota.api.workflow.pause",
+        "rota.api.workflow.rerun",
+        "rota.api.workflow.resume",
+        "rota.api.workflow.retry",
+        "rota.api.workflow.schedule",
     }
     stats = json.loads((await caller.client.request("$SRV.STATS.rota")).data)
     [counted] = [endpoint for endpoint in stats["endpoints"] if endpoint["name"] == "job-get"]

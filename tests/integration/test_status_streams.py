@@ -45,13 +45,20 @@ from events.job import (
     JobSucceeded,
 )
 from events.spec import Definition, SpecRegistered
+from events.workflow import (
+    WorkflowFailed,
+    WorkflowJobSucceeded,
+    WorkflowPaused,
+    WorkflowRetried,
+    WorkflowSucceeded,
+)
 from gateway.edge import EDGE, Pace
 from projections.runner import Runner
 from projections.tables import Tables
 from rota.batch_protocol import FailedJobs
 from rota.client import Client
 from rota.jetstream import Connection
-from rota.protocol import JobDetails, JobFault, Payload, Result, Rows, SucceedJob
+from rota.protocol import JobDetails, JobFault, Payload, Result, Rows, SucceedJob, WorkflowPlace
 from rota.sse import Parser, ServerEvent
 from tests.integration.conftest import purge
 from tests.integration.test_gateway import Process, Rota, serving
@@ -145,7 +152,9 @@ class Story:
     async def queued(self, id_: str, *, queue: str = "default", spec: str = "add", **more: Any) -> int:
         rows = Rows(more.pop("batch"), "a.csv", 0, 0, 0, 1, Payload("s", 1, "")) if "batch" in more else None
         params = msgspec.Raw(msgspec.msgpack.encode(more.pop("params", {})))
-        return await self.add(JobQueued, id_, attempt=1, details=JobDetails(spec, queue, params, rows=rows), **more)
+        place = WorkflowPlace(more.pop("workflow"), 0, "one") if "workflow" in more else None
+        details = JobDetails(spec, queue, params, rows=rows, workflow=place)
+        return await self.add(JobQueued, id_, attempt=1, details=details, **more)
 
     async def started(self, id_: str, **more: Any) -> int:
         return await self.add(JobStarted, id_, attempt=1, worker="w", started_at=NOW, **more)
@@ -161,8 +170,12 @@ class Story:
     async def progressed(self, id_: str, percent: float = 50, message: str = "") -> int:
         return await self.add(JobProgressed, id_, attempt=1, percent=percent, message=message)
 
-    async def opened(self, id_: str, *, queue: str = "default", spec: str = "load") -> int:
-        details = BatchDetails(spec, queue, ("a.csv",), 10, 10, msgspec.Raw(msgspec.msgpack.encode({})))
+    async def opened(
+        self, id_: str, *, queue: str = "default", spec: str = "load", workflow: str | None = None
+    ) -> int:
+        place = WorkflowPlace(workflow, 1, "two") if workflow else None
+        empty = msgspec.Raw(msgspec.msgpack.encode({}))
+        details = BatchDetails(spec, queue, ("a.csv",), 10, 10, empty, workflow=place)
         return await self.add(BatchOpened, id_, details=details)
 
     async def completed(self, id_: str) -> int:
@@ -227,12 +240,12 @@ async def test_what_is_no_event_of_rota_is_passed_over(rota: Rota) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def story(rota: Rota) -> Story:
-    """Two jobs, a batch with its job, and a spec."""
+    """Two jobs, a batch with its job, and a spec; a job and the batch are parts of a workflow."""
     story = Story(rota)
     await story.add(SpecRegistered, "add", definition=Definition())
     await story.queued("j1", queue="fast", spec="add")
-    await story.queued("j2", queue="slow", spec="sub", origin=Origin(correlation_id="w1"))
-    await story.opened("b1", queue="bulk", spec="load")
+    await story.queued("j2", queue="slow", spec="sub", workflow="w1")
+    await story.opened("b1", queue="bulk", spec="load", workflow="w1")
     await story.queued("b1_0-0", queue="bulk", spec="load", batch="b1")
     await story.started("j1")
     await story.started("b1_0-0", batch="b1")
@@ -240,6 +253,7 @@ async def story(rota: Rota) -> Story:
     retry: dict[str, Any] = {"fault": JobFault("E", "x"), "timed_out": False, "retry_at": NOW, "started_at": NOW}
     await story.add(JobAttemptFailed, "j2", attempt=1, worker="w", **retry)
     await story.succeeded("b1_0-0", batch="b1")
+    await story.add(WorkflowPaused, "w1")
     await story.completed("b1")
     await story.failed("j2")
     await story.succeeded("j1")
@@ -251,15 +265,17 @@ J2 = [("job.queued", "j2"), ("job.attempt_failed", "j2"), ("job.failed", "j2")]
 B1_JOB = [(f"job.{name}", "b1_0-0") for name in ("queued", "started", "progressed", "succeeded")]
 B1 = [("batch.opened", "b1"), ("batch.completed", "b1")]
 SPEC = [("spec.registered", "add")]
+W1 = [("workflow.paused", "w1")]
 
 FILTERS = [
-    ("", SPEC + J1 + J2 + B1 + B1_JOB),
+    ("", SPEC + J1 + J2 + B1 + B1_JOB + W1),
     ("job=j1&job=j2", J1 + J2),
     ("batch=b1&batch=none", B1 + B1_JOB),
     ("batch=b1&batch=none&type=batch.*", B1),
     ("batch=b1&batch=none&type=job.succeeded&type=batch.opened", [B1[0], B1_JOB[3]]),
     ("batch=b1&batch=none&type=job.progressed", [B1_JOB[2]]),
-    ("workflow=w1", [J2[0]]),
+    ("workflow=w1&workflow=none", W1 + J2 + B1 + B1_JOB),
+    ("workflow=w1&workflow=none&type=job.*", J2 + B1_JOB),
     ("queue=fast", J1),
     ("queue=fast&queue=bulk", J1 + B1 + B1_JOB),
     ("spec=add", SPEC + J1),
@@ -405,6 +421,35 @@ async def test_a_silent_stream_says_that_it_lives_and_how_far_it_is(rota: Rota) 
         while b": heartbeat\n" not in heartbeat:
             heartbeat = await stream.response.content.readany()
     assert f"id: {last}\n".encode() in heartbeat
+
+
+async def test_one_workflow_s_stream_ends_with_the_workflow(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.add(WorkflowPaused, id_)
+    async with listening(rota, f"workflow={id_}") as stream:
+        await story.queued(f"{id_}-0", workflow=id_)
+        await story.add(WorkflowFailed, id_)
+        *events, end = await stream.rest()
+    assert told(events) == [("job.queued", f"{id_}-0"), ("workflow.failed", id_)]
+    assert (end.type, json.loads(end.data)) == ("end", {"id": id_, "status": "failed"})
+
+
+async def test_a_workflow_has_ended_though_something_was_late(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.add(WorkflowSucceeded, id_)
+    last = await story.add(WorkflowJobSucceeded, id_, job=0, late=True)
+    async with rota.http.get(f"/events?workflow={id_}", headers={"Last-Event-ID": str(last)}) as response:
+        assert response.status == 204
+
+
+async def test_the_stream_of_a_workflow_that_runs_again_goes_on(rota: Rota) -> None:
+    story, id_ = Story(rota), new_id()
+    await story.add(WorkflowFailed, id_)
+    await story.add(WorkflowRetried, id_, retry=1)
+    async with listening(rota, f"workflow={id_}") as stream:
+        await story.add(WorkflowSucceeded, id_)
+        event, end = await stream.rest()
+    assert (event.type, json.loads(end.data)["status"]) == ("workflow.succeeded", "succeeded")
 
 
 async def test_one_job_s_stream_ends_with_the_job(rota: Rota) -> None:

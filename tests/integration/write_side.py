@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.handler import Handler
-from actors.jobs import Jobs
+from actors.role_registry import roles
 from actors.shard import Shard
 from events.base import Kind
 from events.catalog import TAGS, AnyCommand, AnyEvent, decode_event
@@ -95,7 +95,7 @@ def tags(events: Iterable[AnyEvent]) -> list[str]:
 async def sharding(connection: Connection) -> AsyncIterator[Shard]:
     """Run a shard; it is the owner of all partitions unless there are others."""
     name = f"shard-{secrets.token_hex(4)}"
-    shard = Shard(connection, name, Handler(connection, [Jobs(connection)], lambda: datetime.now(UTC)))
+    shard = Shard(connection, name, Handler(connection, roles(connection), lambda: datetime.now(UTC)))
     running = asyncio.create_task(shard.run())
     try:
         yield shard

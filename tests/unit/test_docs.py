@@ -25,13 +25,15 @@ from gateway import (
     specs,
     status,
     streams,
+    workflows,
 )
-from rota import batch_protocol, protocol
+from rota import batch_protocol, protocol, workflow_protocol
 from rota.jobs import Job
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 FORMAT_PAGES = REFERENCE / "formats"
+WORKFLOWS = ROOT / "docs" / "howto" / "workflows.md"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 SECTIONS = ["Options", "Types", "Bad rows", "Positions", "Limits"]
 REQUESTS = {
@@ -41,8 +43,11 @@ REQUESTS = {
     "JobRequest": protocol.JobRequest,
     "PauseRequest": messages.PauseRequest,
     "RedriveRequest": batch_protocol.RedriveRequest,
+    "RerunRequest": workflow_protocol.RerunRequest,
     "ResultsRequest": batch_protocol.ResultsRequest,
     "ScheduleRequest": protocol.ScheduleRequest,
+    "WorkflowJobRequest": workflow_protocol.WorkflowJobRequest,
+    "WorkflowRequest": workflow_protocol.WorkflowRequest,
 }
 ROUTES: list[web.RouteDef] = [
     route
@@ -58,6 +63,7 @@ ROUTES: list[web.RouteDef] = [
         specs,
         status,
         streams,
+        workflows,
     )
     for route in resource.routes
     if isinstance(route, web.RouteDef)
@@ -146,7 +152,7 @@ def test_every_event_is_described_with_its_fields(tag: str) -> None:
 
 def test_no_event_is_described_that_does_not_exist() -> None:
     text = (REFERENCE / "events.md").read_text()
-    assert set(re.findall(r"^\| `((?:batch|job|log|spec)\.\w+)` \|", text, re.MULTILINE)) == set(EVENTS)
+    assert set(re.findall(r"^\| `((?:batch|job|log|spec|workflow)\.\w+)` \|", text, re.MULTILINE)) == set(EVENTS)
 
 
 @pytest.mark.parametrize("field", fields(Config), ids=lambda field: field.name)
@@ -220,9 +226,14 @@ def test_bodies_in_the_reference_are_requests(name: str, body: str) -> None:
 
 @pytest.mark.parametrize(("address", "body"), curls())
 def test_bodies_that_curl_sends_are_requests(address: str, body: str) -> None:
-    types = {"batches": batch_protocol.BatchRequest, "schedule": protocol.JobRequest}
+    types = {
+        "batches": batch_protocol.BatchRequest,
+        "schedule": protocol.JobRequest,
+        "workflows": workflow_protocol.WorkflowRequest,
+    }
     request = msgspec.json.decode(body, type=types[address])
-    assert request.spec in shop(ROOT / "docs" / "quickstart.md")
+    specs = {job.spec for job in request.jobs} if address == "workflows" else {request.spec}
+    assert specs <= {*shop(ROOT / "docs" / "quickstart.md"), *shop(WORKFLOWS)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

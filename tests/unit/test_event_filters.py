@@ -23,10 +23,11 @@ from tests.golden.make import EVENTS as SAMPLES
 DOCS = Path(__file__).parents[2] / "docs"
 
 BELONGINGS = {
-    "batch": Belonging("urgent", "load", "b"),
-    "job": Belonging("urgent", "load", "b"),
+    "batch": Belonging("urgent", "load", "b", "w"),
+    "job": Belonging("urgent", "load", "b", "w"),
     "log": Belonging(),
     "spec": Belonging(spec="load"),
+    "workflow": Belonging(workflow="w"),
 }
 
 ids = st.frozensets(st.sampled_from(["b", "b_1-2", "c"]), max_size=2)
@@ -34,6 +35,7 @@ selections = st.builds(
     Selection,
     job=ids,
     batch=ids,
+    workflow=st.frozensets(st.sampled_from(["v", "w"]), max_size=2),
     queue=st.frozensets(st.sampled_from(["urgent", "slow"]), max_size=1),
     spec=st.frozensets(st.sampled_from(["load", "add"]), max_size=1),
     types=st.frozensets(st.sampled_from(sorted(TYPES)), min_size=1) | st.just(TYPES),
@@ -67,7 +69,7 @@ def test_a_server_that_is_to_find_the_subjects_is_asked_for_no_kind_of_events_as
 ) -> None:
     subjects, few = selection.subjects()
     if few:
-        named = selection.job | selection.batch
+        named = selection.job | selection.batch | selection.workflow
         assert all(set(subject.split(".")) & named for subject in subjects)
 
 
@@ -88,12 +90,20 @@ def test_the_end_of_the_one_thing_that_a_stream_is_about_is_always_asked_for(sel
     if selection.only == ("batch", "b"):
         for end in ("completed", "failed"):
             assert any(matches(subject, f"rota.event.batch.b.{end}") for subject in subjects)
+    if selection.only == ("workflow", "w"):
+        for end in ("succeeded", "partly_failed"):
+            assert any(matches(subject, f"rota.event.workflow.w.{end}") for subject in subjects)
 
 
 def test_a_query_without_filters_lets_all_pass() -> None:
     selection, after = read("")
     assert (selection, after) == (Selection(), None)
     assert all(fits(selection, event) for event in SAMPLES)
+
+
+def test_a_workflow_alone_is_found_by_the_server() -> None:
+    assert read("workflow=w&type=workflow.*")[0].subjects() == (["rota.event.workflow.w.>"], True)
+    assert read("workflow=w&type=job.failed")[0].subjects()[1] is False
 
 
 def test_values_of_one_filter_are_alternatives_and_a_pattern_stands_for_types() -> None:
@@ -116,6 +126,7 @@ def test_the_ends_of_a_batch_s_jobs_are_found_by_the_server() -> None:
         ("batch=b&type=job.*&queue=q", ("batch", "b")),
         ("job=a&job=b", None),
         ("job=a&batch=b", None),
+        ("workflow=w&type=job.*", ("workflow", "w")),
         ("job=a&workflow=w", None),
         ("queue=q", None),
     ],

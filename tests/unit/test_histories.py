@@ -1,4 +1,4 @@
-"""Which events may follow the end of a job or batch in the log."""
+"""Which events may follow the end of a job, batch or workflow in the log."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,6 +22,23 @@ from events.batch_results import ResultsCollected, ResultsFailed, ResultsRequest
 from events.catalog import KINDS, encode
 from events.job import JobCancelled, JobFailed, JobQueued, JobRedriven, JobSucceeded, JobTimedOut
 from events.subjects import event_subject
+from events.workflow import (
+    WorkflowCancelled,
+    WorkflowDetails,
+    WorkflowFailed,
+    WorkflowFallbackApplied,
+    WorkflowJob,
+    WorkflowJobFailed,
+    WorkflowJobReleased,
+    WorkflowJobSucceeded,
+    WorkflowJobTimedOut,
+    WorkflowPartlyFailed,
+    WorkflowPaused,
+    WorkflowRetried,
+    WorkflowScheduled,
+    WorkflowStopping,
+    WorkflowSucceeded,
+)
 from projections.histories import Histories
 from projections.prefix import Stored
 from rota.batch_protocol import FailedJobs, Manifest
@@ -52,6 +69,18 @@ FIELDS: dict[Any, dict[str, Any]] = {
     ResultsCollected: {"collection": "c", "manifest": MANIFEST},
     ResultsFailed: {"collection": "c", "reason": "no"},
     ResultsRequested: {"collection": "c", "format": "ods"},
+    WorkflowFallbackApplied: {"job": 0},
+    WorkflowJobFailed: {"job": 0, "fault": JobFault("E", "no")},
+    WorkflowJobReleased: {"job": 0},
+    WorkflowJobSucceeded: {"job": 0},
+    WorkflowJobTimedOut: {"job": 0, "limit": "total", "fault": JobFault("E", "late")},
+    WorkflowRetried: {"retry": 1},
+    WorkflowScheduled: {
+        "details": WorkflowDetails(
+            "w", (WorkflowJob("a", "s", "q", PARAMS, on_timeout="use_defaults", defaults=b"\xc0"),)
+        )
+    },
+    WorkflowStopping: {"outcome": "cancelled"},
 }
 
 
@@ -65,11 +94,14 @@ def faults(folder: Path, *types: Any, at_once: bool = False) -> list[str]:
     with closing(Histories(folder / "histories.sqlite")) as histories:
         found = list(histories.check(stored)) if at_once else [x for one in stored for x in histories.check([one])]
         found += histories.finish(lambda *_: True)
-    assert {KINDS[type(event)] for event in events} <= {"batch", "job"}
+    assert {KINDS[type(event)] for event in events} <= {"batch", "job", "workflow"}
     return [fault.detail for fault in found]
 
 
 COLLECTED = (ResultsRequested, ResultsCollected, ResultsRequested, ResultsFailed)
+BEGUN = (WorkflowScheduled, WorkflowJobReleased)
+RUNS_ON = (*BEGUN, WorkflowJobTimedOut, WorkflowFallbackApplied, WorkflowSucceeded)
+"""A workflow for which defaults stand for a job."""
 
 
 @pytest.mark.parametrize(
@@ -81,6 +113,11 @@ COLLECTED = (ResultsRequested, ResultsCollected, ResultsRequested, ResultsFailed
         (BatchOpened, BatchCancelling, BatchCancelled, *COLLECTED),
         (JobQueued, JobFailed, JobRedriven, JobQueued, JobSucceeded),
         (JobQueued, JobTimedOut, JobRedriven, JobQueued, JobCancelled, JobRedriven, JobQueued),
+        (*BEGUN, WorkflowJobFailed, WorkflowFailed, WorkflowRetried, *BEGUN[1:], WorkflowJobSucceeded),
+        (*BEGUN, WorkflowJobFailed, WorkflowPartlyFailed, WorkflowRetried),
+        (WorkflowScheduled, WorkflowStopping, WorkflowCancelled, WorkflowRetried, WorkflowPaused),
+        (*RUNS_ON, WorkflowJobSucceeded),
+        (*RUNS_ON, WorkflowJobFailed),
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
@@ -97,6 +134,11 @@ def test_what_may_go_on_after_its_end_does_so_without_a_fault(tmp_path: Path, ty
         (JobQueued, JobSucceeded, JobRedriven),
         (JobQueued, JobFailed, JobQueued),
         (JobQueued, JobSucceeded, JobCancelled),
+        (*BEGUN, WorkflowJobSucceeded, WorkflowSucceeded, WorkflowRetried),
+        (*BEGUN, WorkflowJobSucceeded, WorkflowSucceeded, WorkflowJobSucceeded),
+        (*BEGUN, WorkflowJobFailed, WorkflowFailed, WorkflowPaused),
+        (*RUNS_ON, WorkflowJobReleased),
+        (*RUNS_ON, WorkflowJobSucceeded, WorkflowJobFailed),
     ],
 )
 def test_other_events_after_an_end_are_a_fault(tmp_path: Path, types: Any) -> None:

@@ -1,4 +1,4 @@
-"""`@rota.job`: a function's annotations are the schema of its params."""
+"""`@rota.job`: a function's annotations are the schemas of its params and its result."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -72,6 +72,7 @@ def test_the_spec_has_the_name_the_text_and_the_schema_of_the_function() -> None
             "required": ["a"],
             "additionalProperties": False,
         },
+        result_schema={"type": "integer"},
     )
 
 
@@ -120,6 +121,51 @@ def test_rows_come_in_the_form_that_is_asked_for_and_are_no_param() -> None:
     assert (add.spec.rows, load.spec.rows, count.spec.rows) == (None, "dicts", "arrow")
     assert list(load.spec.params_schema["properties"]) == ["table"]
     assert arguments(load, {"table": "t"}, [{"n": 1}])["rows"] == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (str, {"type": "string"}),
+        (dict[str, float], {"type": "object", "additionalProperties": {"type": "number"}}),
+        (
+            list[Address],
+            {
+                "type": "array",
+                "items": {"$ref": "#/$defs/Address"},
+                "$defs": {
+                    "Address": {
+                        "title": "Address",
+                        "type": "object",
+                        "properties": {"street": {"type": "string"}, "number": {"type": "integer", "default": 1}},
+                        "required": ["street"],
+                    }
+                },
+            },
+        ),
+        (None, {}),
+        (Any, {}),
+        (object, {}),
+        (pa.Table, {}),
+        (list[pa.Table], {}),
+    ],
+)
+def test_what_a_function_returns_is_in_its_spec_as_far_as_its_annotation_says_it(
+    annotation: Any, schema: dict[str, Any]
+) -> None:
+    def answer() -> None: ...
+
+    answer.__annotations__["return"] = annotation
+
+    assert rota.job(answer).spec.result_schema == schema
+
+
+def test_nothing_is_known_of_what_a_function_returns_that_does_not_say_it() -> None:
+    def answer() -> None: ...
+
+    del answer.__annotations__["return"]
+
+    assert rota.job(answer).spec.result_schema == {}
 
 
 @pytest.mark.parametrize("form", ["dicts", "json", "messagepack"])

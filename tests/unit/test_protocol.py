@@ -21,12 +21,14 @@ from events.subjects import (
     command_subject,
     dead_letter_subject,
     event_subject,
+    inputs_subject,
     result_subject,
     results_file_subject,
     rows_subject,
     snapshot_subject,
     timer_subject,
 )
+from events.workflow import ExpireWorkflow, ExpireWorkflowJob
 from gateway.callers import KEY_HEADER
 from gateway.service import OPERATIONS, PREFIX
 from rota import protocol
@@ -51,6 +53,7 @@ SUBJECTS = [
     "rota.status.batch.b.opened",
     "rota.work.default.normal.add.j-1",
     rows_subject("b", 0, 1, "ab" * 32),
+    inputs_subject("w", 0, None, "ab" * 32),
     result_subject("j-1"),
     chunk_subject("b", head=True),
     results_file_subject("b", "c", 0),
@@ -59,6 +62,8 @@ SUBJECTS = [
     dead_letter_subject("failed", None),
     snapshot_subject("job", "j-1"),
     timer_subject(ReleaseJob(id="j-1", attempt=1)),
+    timer_subject(ExpireWorkflow(id="w")),
+    timer_subject(ExpireWorkflowJob(id="w", job=1, limit="total")),
     "rota.shard.shard-1",
 ]
 
@@ -157,7 +162,7 @@ def test_the_document_for_machines_has_every_message() -> None:
     messages = yaml.safe_load(PATH.read_text())["components"]["messages"]
     requests = {f"{name}.{part}" for name in OPERATIONS for part in ("request", "answer")}
     rows = {f"rows.{form}" for form in get_args(protocol.PayloadForm)}
-    others = {"deadLetter", "outcomes", "problem", "result"} | rows
+    others = {"deadLetter", "inputs", "outcomes", "problem", "result"} | rows
     assert set(messages) == set(COMMANDS) | set(EVENTS) | requests | others
     types = {message["name"] for tag, message in messages.items() if tag in EVENTS}
     assert types == {"rota.{}.v{}".format(*split_tag(tag)) for tag in EVENTS}

@@ -12,6 +12,7 @@ from rota.protocol import RegisterSpec, RetryPolicy
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+RESULT = {"type": "integer"}
 RETRY = RetryPolicy(max_attempts=5)
 REGISTER = RegisterSpec(
     id="add",
@@ -21,8 +22,9 @@ REGISTER = RegisterSpec(
     queue="sums",
     retry=RETRY,
     timeout_seconds=3,
+    result_schema=RESULT,
 )
-DEFINITION = Definition("Adds.", SCHEMA, "arrow", "sums", RETRY, 3)
+DEFINITION = Definition("Adds.", SCHEMA, "arrow", "sums", RETRY, 3, RESULT)
 REGISTERED = SpecRegistered(originator_id="add", originator_version=1, at=NOW, definition=DEFINITION)
 
 

@@ -1,0 +1,80 @@
+"""The time limits of a workflow: when each is over, and which command says so."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from events.workflow import ExpireWorkflow, ExpireWorkflowJob, WorkflowJob
+from events.workflow_state import Part, WorkflowState
+
+GRACE_SECONDS = 0.5
+"""A worker ends an attempt that takes too long by itself, and knows why: it is given this much time to say so."""
+
+
+C = TypeVar("C", ExpireWorkflow, ExpireWorkflowJob)
+
+
+class Timer(Struct, Generic[C], frozen=True):
+    """A command that is to come at a time."""
+
+    command: C
+    due: datetime
+
+
+def timers(id_: str, state: WorkflowState) -> Iterator[Timer[ExpireWorkflow] | Timer[ExpireWorkflowJob]]:
+    """Yield all that have to be set, as far as is known: of a workflow that stops, none."""
+    if state.status != "running":
+        return
+    if timer := whole_timer(id_, state):
+        yield timer
+    for number, job in enumerate(state.jobs):
+        yield from part_timers(id_, state, number, None, job.part)
+        for run, part in enumerate(job.fan_out.runs if job.fan_out else ()):
+            yield from part_timers(id_, state, number, run, part)
+
+
+def whole_timer(id_: str, state: WorkflowState) -> Timer[ExpireWorkflow] | None:
+    """Return the timer of all of a workflow."""
+    if state.details.timeout_seconds is None or state.began_at is None:
+        return None
+    due = state.began_at + timedelta(seconds=state.details.timeout_seconds)
+    return Timer(ExpireWorkflow(id=id_, retry=state.retry), due)
+
+
+def part_timers(
+    id_: str, state: WorkflowState, number: int, run: int | None, part: Part
+) -> Iterator[Timer[ExpireWorkflowJob]]:
+    """Yield the timers of a job, or of a run, that is released."""
+    if part.status != "released" or part.released_at is None:
+        return
+    job = state.details.jobs[number]
+    for command in limits(id_, job, number, run, part):
+        match command.limit:
+            case "total":
+                yield Timer(command, _after(part.released_at, job.total_timeout_seconds))
+            case "waiting" if not part.attempt:
+                yield Timer(command, _after(part.released_at, job.waiting_timeout_seconds))
+            case "running" if part.started_at:
+                yield Timer(command, _after(part.started_at, job.timeout_seconds, GRACE_SECONDS))
+
+
+def _after(start: datetime, seconds: float | None, more: float = 0.0) -> datetime:
+    return start + timedelta(seconds=(seconds or 0.0) + more)
+
+
+def limits(id_: str, job: WorkflowJob, number: int, run: int | None, part: Part) -> Iterator[ExpireWorkflowJob]:
+    """Yield the commands that may be under way of the timers of a job, or of a run, whatever has become of it."""
+    place: dict[str, Any] = {"id": id_, "job": number, "run": run, "retry": part.retry}
+    if job.total_timeout_seconds and run is None:
+        yield ExpireWorkflowJob(limit="total", **place)
+    if job.waiting_timeout_seconds and waits_for_worker(job, run):
+        yield ExpireWorkflowJob(limit="waiting", **place)
+    if job.timeout_seconds and part.attempt:
+        yield ExpireWorkflowJob(limit="running", attempt=part.attempt, **place)
+
+
+def waits_for_worker(job: WorkflowJob, run: int | None) -> bool:
+    """Say whether it is a job that a worker takes: no fan-out as such, and no batch."""
+    return job.batch is None and (run is not None or job.for_each is None)
