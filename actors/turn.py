@@ -63,16 +63,18 @@ class Turn:
 
     def tie(self, identities: Iterable[Identity]) -> int:
         """Have what is new of these aggregates stored together; return how many events that is."""
-        units = [self._units[identity] for identity in identities if identity in self._units]
-        if not units:
-            return 0
-        first = units[0]
-        for unit in units[1:]:
-            if unit is not first and unit.identities is not first.identities:
-                first.identities.extend(unit.identities)
-                for identity in unit.identities:
-                    self._units[identity] = first
-        return sum(len(self._appends[identity].events) for identity in first.identities)
+        first: Unit | None = None
+        for identity in identities:
+            unit = self._units.get(identity)
+            if unit is None or unit is first:
+                continue
+            if first is None:
+                first = unit
+                continue
+            first.identities.extend(unit.identities)
+            for other in unit.identities:
+                self._units[other] = first
+        return sum(len(self._appends[identity].events) for identity in first.identities) if first else 0
 
     def undecided(self) -> set[Identity]:
         """Return the aggregates that have decided to do nothing, and nothing else."""

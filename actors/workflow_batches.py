@@ -29,7 +29,7 @@ from events.workflow_ids import COLLECTION, batch_id
 from events.workflow_state import WorkflowState
 from rota.batch_protocol import FailedJobs
 from rota.jetstream import Connection
-from rota.protocol import ENDED_BATCH, JobFault, WorkflowPlace
+from rota.protocol import ENDED_BATCH, NIL, JobFault, WorkflowPlace
 
 COMPLETED = BatchCompleted | BatchCompletedWithFailures
 ENDS = COMPLETED | BatchFailed | BatchCancelled
@@ -87,7 +87,7 @@ async def started_batch(
             f"The params of a batch are in each of its jobs, and {params.large.size} bytes are too many"
         )
     changes: dict[str, Any] = {"params": params.value, "workflow": place}
-    if job.files_from is not None:
+    if job.files_from != NIL:
         changes["files"] = tuple(await inputs.files(event.job))
     return [OpenBatch(id=id_, details=replace(job.batch, **changes))]
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import MsgspecError, Raw, Struct
 
 from actors.workflow_outputs import Outputs
+from events.file_paths import ADDRESS, wrong_path, wrong_url
 from events.jetstream.payloads import Payloads
 from events.references import (
     INDEX,
@@ -72,7 +73,7 @@ class Inputs:
     async def items(self, number: int) -> list[Any]:
         """Return the list of a fan-out; InputError if it is none, or too long."""
         if number not in self._lists:
-            given = msgspec.msgpack.decode(self._state.details.jobs[number].for_each or b"\x90")
+            given = msgspec.msgpack.decode(self._state.details.jobs[number].for_each)
             items = await self._resolved(given, number)
             if not isinstance(items, list):
                 raise InputError(f"for_each is no list but a {type(items).__name__}")
@@ -83,11 +84,17 @@ class Inputs:
 
     async def files(self, number: int) -> list[str]:
         """Return the files of a batch that are the output of a job; InputError if they are none."""
-        given = msgspec.msgpack.decode(self._state.details.jobs[number].files_from or b"\x90")
+        given = msgspec.msgpack.decode(self._state.details.jobs[number].files_from)
         files = await self._resolved(given, number)
         files = [files] if isinstance(files, str) else files
         if not isinstance(files, list) or not files or not all(isinstance(one, str) and one for one in files):
             raise InputError("files_from is no path and no list of paths")
+        batch = self._state.details.jobs[number].batch
+        name = batch.connection if batch else None
+        for index, path in enumerate(files):
+            is_address = name is None or ADDRESS.match(path)
+            if said := wrong_url(path) if is_address else wrong_path(path, name or "", None):
+                raise InputError(f"files_from/{index}: {said}")
         return files
 
     async def _resolved(self, value: Any, number: int, item: Any = None, index: int | None = None) -> Any:
@@ -117,7 +124,7 @@ class Inputs:
         job, spec = self._state.jobs[number], self._state.details.jobs[number]
         try:
             if job.fallback:
-                return msgspec.msgpack.decode(spec.defaults or b"\xc0")
+                return msgspec.msgpack.decode(spec.defaults)
             if spec.batch:
                 id_ = batch_id(self._id, number, job.part.opened)
                 return msgspec.msgpack.decode(await self._outputs.of_batch(id_))

@@ -126,7 +126,7 @@ class Workflows:
         try:
             if spec.batch:
                 return await started_batch(self._connection, event, spec, inputs)
-            if spec.for_each is not None and event.run is None:
+            if spec.fans_out and event.run is None:
                 runs = None if job.fan_out else len(await inputs.items(event.job))
                 return [] if runs is None else [ExpandWorkflowJob(id=event.originator_id, job=event.job, runs=runs)]
             id_ = job_id(event.originator_id, event.job, event.run)
@@ -171,7 +171,7 @@ def _withdrawn(event: WorkflowJobWithdrawn, state: WorkflowState) -> Iterator[An
     job = state.details.jobs[event.job]
     if job.batch:
         yield stopped_batch(event, state)
-    elif event.run is not None or job.for_each is None:
+    elif event.run is not None or not job.fans_out:
         id_ = job_id(event.originator_id, event.job, event.run)
         yield CancelJob(id=id_, reason="Its workflow does not wait for it any more", lenient=True)
 

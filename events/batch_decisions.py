@@ -84,7 +84,13 @@ def _weigh(state: BatchState) -> int:
     return len(state.details.params) + FILE_BYTES * (len(state.files) + len(state.details.files))
 
 
-BATCH = Aggregate("batch", decide, evolve, BatchState, weigh=_weigh, snapshot_every=lambda _: 100, state_version=4)
+def _correlation_id(id_: str, state: BatchState) -> str:
+    return state.details.workflow.id if state.details.workflow else id_
+
+
+BATCH = Aggregate(
+    "batch", decide, evolve, BatchState, _correlation_id, _weigh, snapshot_every=lambda _: 100, state_version=4
+)
 
 
 def _redrive(state: BatchState, command: RedriveBatch, facts: dict[str, Any]) -> list[Event]:

@@ -16,6 +16,7 @@ rota.dead_letter.<refused or failed>.<kind>.<id>
 rota.shard.<name>                           each shard tells the others that it lives
 """
 
+from datetime import datetime
 from typing import assert_never
 
 from events.base import Event, Kind
@@ -155,17 +156,22 @@ def inputs_subject(workflow: str, job: int, run: int | None, sha256: str) -> str
 def timer_subject(command: TimedCommand) -> str:
     """Return the subject of a timer; setting it again replaces it."""
     # An attempt's own: who sets one for an attempt that is over long since must not replace that of the next.
+    # For the same reason a time limit's has the moment from which it counts.
     match command:
         case ReleaseJob():
             what = f"{command.attempt}"
         case ExpireWorkflow():
-            what = f"{command.retry}"
+            what = _microseconds(command.since)
         case ExpireWorkflowJob():
             run = "" if command.run is None else command.run
-            what = f"{command.retry}:{command.job}:{run}:{command.limit}:{command.attempt}"
+            what = f"{command.job}:{run}:{command.limit}:{_microseconds(command.since)}"
         case _:
             assert_never(command)
     return f"rota.timer.{kind_of(command)}.{command.id}:{what}"
+
+
+def _microseconds(moment: datetime) -> str:
+    return str(round(moment.timestamp() * 1_000_000))
 
 
 def snapshot_subject(kind: Kind, id_: str) -> str:

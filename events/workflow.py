@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 from events.base import Command, Event
 from events.batch import BatchDetails
-from rota.protocol import JobFault, Name, RetryPolicy
+from rota.protocol import NIL, JobFault, Name, RetryPolicy
 from rota.workflow_protocol import MAX_JOBS, Rule
 
 Number = Annotated[int, Meta(ge=0, lt=MAX_JOBS)]
@@ -41,18 +41,23 @@ class WorkflowJob(Struct, frozen=True, omit_defaults=True):
     total_timeout_seconds: float | None = None
     on_timeout: Rule = "fail_workflow"
     on_failure: Rule = "fail_workflow"
-    defaults: bytes | None = None
-    """What stands for the output, as MessagePack."""
+    defaults: Raw = NIL
+    """What stands for the output under the rule `use_defaults`."""
     labels: dict[str, str] = {}
-    for_each: bytes | None = None
-    """Of a fan-out: a list, or a reference to one, as MessagePack."""
+    for_each: Raw = NIL
+    """Of a fan-out: a list, or a reference to one; else nil."""
     max_parallel: Annotated[int, Meta(ge=1)] | None = None
     tolerated_failures: int | None = None
     tolerated_failures_share: float | None = None
     batch: BatchDetails | None = None
     """Of a batch: all but its params, which are the inputs."""
-    files_from: bytes | None = None
-    """A reference to the list of a batch's files, as MessagePack."""
+    files_from: Raw = NIL
+    """A reference to the list of a batch's files; nil if they are known."""
+
+    @property
+    def fans_out(self) -> bool:
+        """Whether it is a run for each item of a list."""
+        return self.for_each != NIL
 
 
 class WorkflowDetails(Struct, frozen=True, omit_defaults=True):
@@ -114,15 +119,15 @@ class ExpireWorkflowJob(Command, frozen=True, kw_only=True, tag="workflow.expire
     job: Number
     run: Number | None = None
     limit: Limit
-    retry: int = 0
-    attempt: int = 0
-    """For the limit of an attempt: which one."""
+    since: datetime
+    """From when the time is counted: a timer may be of a decision that was not stored, and counts from another."""
 
 
 class ExpireWorkflow(Command, frozen=True, kw_only=True, tag="workflow.expire"):
     """The time limit of the workflow has passed; sent by a timer."""
 
-    retry: int = 0
+    since: datetime
+    """From when the time is counted, as with ExpireWorkflowJob."""
 
 
 class PauseWorkflow(Command, frozen=True, kw_only=True, tag="workflow.pause"):

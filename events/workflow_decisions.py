@@ -82,7 +82,7 @@ def decide(state: WorkflowState | None, command: WorkflowCommand, now: datetime)
         case ExpireWorkflowJob():
             _expire(turn, command)
         case ExpireWorkflow():
-            if state.status == "running" and command.retry == state.retry:
+            if state.status == "running" and command.since == state.began_at:
                 limit = state.details.timeout_seconds
                 turn.stop("timed_out", f"It took longer than {limit:g} s" if limit else "")
         case ExpandWorkflowJob():
@@ -220,7 +220,7 @@ def _apply_rule(turn: _Turn, number: int) -> None:
     """Add what a job without success does to the rest."""
     job, status = turn.state.details.jobs[number], turn.state.jobs[number].part.status
     rule = job.on_timeout if status == "timed_out" else job.on_failure
-    if rule == "use_defaults" and job.defaults is not None:
+    if rule == "use_defaults":
         turn.add(WorkflowFallbackApplied, job=number)
     elif rule == "fail_dependents":
         lost = [other for other in reachable(turn.state.after, number) if not turn.state.jobs[other].part.settled]
@@ -249,14 +249,13 @@ def _start(turn: _Turn, command: StartWorkflowJob) -> None:
 def _expire(turn: _Turn, command: ExpireWorkflowJob) -> None:
     number, run = command.job, command.run
     part = _part(_job(turn.state, number), run)
-    if part is None or part.status != "released" or part.retry != command.retry:
-        return
-    if turn.state.status != "running":
+    if part is None or part.status != "released" or turn.state.status != "running":
         return
     if command.limit == "running":
-        if part.attempt == command.attempt and part.started_at:
-            started_at = part.started_at
-            turn.add(WorkflowAttemptExpired, job=number, run=run, attempt=command.attempt, started_at=started_at)
+        if (started_at := part.started_at) == command.since:
+            turn.add(WorkflowAttemptExpired, job=number, run=run, attempt=part.attempt, started_at=started_at)
+        return
+    if part.released_at != command.since:
         return
     if command.limit == "waiting" and part.attempt:
         return
@@ -283,7 +282,9 @@ def _late(job: WorkflowJob, limit: Limit) -> str:
 
 def _expand(turn: _Turn, command: ExpandWorkflowJob) -> None:
     job = _job(turn.state, command.job)
-    if job and job.part.status == "released" and job.fan_out is None and turn.state.status == "running":
+    if job is None or job.fan_out or not turn.state.details.jobs[command.job].fans_out:
+        return
+    if job.part.status == "released" and turn.state.status == "running":
         turn.add(WorkflowJobExpanded, job=command.job, runs=command.runs)
         _look_at_runs(turn, command.job)  # there may be none
 
@@ -426,7 +427,7 @@ def _finish(turn: _Turn) -> None:
             turn.add(WorkflowPartlyFailed, reason=f"{failures} of {len(state.jobs)} jobs have no output")
         else:
             turn.add(WorkflowSucceeded)
-    elif state.status == "stopping" and state.outcome and not state.alive:
+    elif state.status == "stopping" and state.outcome:
         ends = {"failed": WorkflowFailed, "timed_out": WorkflowTimedOut, "cancelled": WorkflowCancelled}
         turn.add(ends[state.outcome], reason=state.reason)
 

@@ -228,7 +228,7 @@ def _moved(
     match event:
         case WorkflowJobReleased():
             # A fan-out itself is no job: its runs are.
-            is_job = event.run is not None or state.details.jobs[event.job].for_each is None
+            is_job = event.run is not None or not state.details.jobs[event.job].fans_out
             return Part(
                 "released", event.retry, made=is_job, alive=is_job, released_at=event.at, opened=event.opened
             )

@@ -40,24 +40,24 @@ def whole_timer(id_: str, state: WorkflowState) -> Timer[ExpireWorkflow] | None:
     if state.details.timeout_seconds is None or state.began_at is None:
         return None
     due = state.began_at + timedelta(seconds=state.details.timeout_seconds)
-    return Timer(ExpireWorkflow(id=id_, retry=state.retry), due)
+    return Timer(ExpireWorkflow(id=id_, since=state.began_at), due)
 
 
 def part_timers(
     id_: str, state: WorkflowState, number: int, run: int | None, part: Part
 ) -> Iterator[Timer[ExpireWorkflowJob]]:
     """Yield the timers of a job, or of a run, that is released."""
-    if part.status != "released" or part.released_at is None:
+    if part.status != "released":
         return
     job = state.details.jobs[number]
     for command in limits(id_, job, number, run, part):
         match command.limit:
             case "total":
-                yield Timer(command, _after(part.released_at, job.total_timeout_seconds))
+                yield Timer(command, _after(command.since, job.total_timeout_seconds))
             case "waiting" if not part.attempt:
-                yield Timer(command, _after(part.released_at, job.waiting_timeout_seconds))
-            case "running" if part.started_at:
-                yield Timer(command, _after(part.started_at, job.timeout_seconds, GRACE_SECONDS))
+                yield Timer(command, _after(command.since, job.waiting_timeout_seconds))
+            case "running":
+                yield Timer(command, _after(command.since, job.timeout_seconds, GRACE_SECONDS))
 
 
 def _after(start: datetime, seconds: float | None, more: float = 0.0) -> datetime:
@@ -66,15 +66,17 @@ def _after(start: datetime, seconds: float | None, more: float = 0.0) -> datetim
 
 def limits(id_: str, job: WorkflowJob, number: int, run: int | None, part: Part) -> Iterator[ExpireWorkflowJob]:
     """Yield the commands that may be under way of the timers of a job, or of a run, whatever has become of it."""
-    place: dict[str, Any] = {"id": id_, "job": number, "run": run, "retry": part.retry}
+    place: dict[str, Any] = {"id": id_, "job": number, "run": run}
+    if part.released_at is None:
+        return
     if job.total_timeout_seconds and run is None:
-        yield ExpireWorkflowJob(limit="total", **place)
+        yield ExpireWorkflowJob(limit="total", since=part.released_at, **place)
     if job.waiting_timeout_seconds and waits_for_worker(job, run):
-        yield ExpireWorkflowJob(limit="waiting", **place)
-    if job.timeout_seconds and part.attempt:
-        yield ExpireWorkflowJob(limit="running", attempt=part.attempt, **place)
+        yield ExpireWorkflowJob(limit="waiting", since=part.released_at, **place)
+    if job.timeout_seconds and part.started_at:
+        yield ExpireWorkflowJob(limit="running", since=part.started_at, **place)
 
 
 def waits_for_worker(job: WorkflowJob, run: int | None) -> bool:
     """Say whether it is a job that a worker takes: no fan-out as such, and no batch."""
-    return job.batch is None and (run is not None or job.for_each is None)
+    return job.batch is None and (run is not None or not job.fans_out)

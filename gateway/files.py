@@ -1,51 +1,12 @@
-"""What is wrong with the files that a batch names.
-
-All of it stands in the log for ever and is shown to everybody, so a secret is refused here.
-"""
+"""What is wrong with the files that a batch names."""
 
 import re
 from collections.abc import Mapping
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from events.sources import Connection, steps_up
+from events.file_paths import wrong_path, wrong_url
+from events.sources import Connection
 from gateway.problems import Faults, unknown
 from rota.batch_protocol import BatchRequest
-
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-SECRETS = frozenset(
-    {
-        "access_token",
-        "accesstoken",
-        "api-key",
-        "api_key",
-        "apikey",
-        "auth",
-        "auth_token",
-        "authorization",
-        "awsaccesskeyid",
-        "client_secret",
-        "id_token",
-        "jwt",
-        "passwd",
-        "password",
-        "private_token",
-        "pwd",
-        "refresh_token",
-        "secret",
-        "session_token",
-        "sessionid",
-        "sig",
-        "signature",
-        "token",
-        "x-amz-credential",
-        "x-amz-security-token",
-        "x-amz-signature",
-        "x-goog-credential",
-        "x-goog-signature",
-        "x-oss-signature",
-    }
-)
-"""Names in the query of a URL, in lower case, whose values let anybody read who has them."""
 
 
 def check_files(request: BatchRequest, connections: Mapping[str, Connection], faults: Faults) -> None:
@@ -64,46 +25,8 @@ def check_files(request: BatchRequest, connections: Mapping[str, Connection], fa
         if places.setdefault(same, index) != index:
             detail: str | None = f"It is #/files/{places[same]} already"
         elif name is None or (connection is not None and connection.kind == "http" and not connection.root):
-            detail = _wrong_url(path)
+            detail = wrong_url(path)
         else:
-            detail = _wrong_path(path, name, connection)
+            detail = wrong_path(path, name, connection)
         if detail:
             faults.add(f"#/files/{index}", detail)
-
-
-def _wrong_url(path: str) -> str | None:
-    try:
-        url = urlsplit(path)
-    except ValueError as error:
-        return f"{path!r} is no URL: {error}"
-    if url.scheme not in {"http", "https"} or not url.netloc:
-        what = f"an address with {url.scheme}://" if url.scheme else "a path"
-        return f"{what} needs a connection; without one a file is an http or https URL"
-    if "@" in url.netloc:
-        return "A URL must not hold a user or password; they belong into a connection"
-    if "#" in path:
-        return "A URL of a file has no part after #, which no server is told; a # in a name is written %23"
-    return _secret(url)
-
-
-def _wrong_path(path: str, name: str, connection: Connection | None) -> str | None:
-    if address := ADDRESS.match(path):
-        return (
-            f"A file of the connection {name} is a path below its root, without {address[1]}:// and host; "
-            "an http or https URL stands alone, without a connection"
-        )
-    if steps_up(path):
-        return "A path below a connection has no '.' or '..' in it"
-    if connection is not None and connection.kind == "http":
-        return _secret(urlsplit(f"http://host/{path.lstrip('/')}"))
-    return None
-
-
-def _secret(url: SplitResult) -> str | None:
-    for name, _ in parse_qsl(url.query.replace(";", "&"), keep_blank_values=True):
-        if name.lower() in SECRETS:
-            return (
-                f"A URL must not hold a secret, as {name} in its query seems to be: it would stand in the log for "
-                "ever. Secrets belong into a connection"
-            )
-    return None

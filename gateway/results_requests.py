@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from events.file_paths import ADDRESS
 from events.sources import Connection, steps_up
-from gateway.files import ADDRESS
 from gateway.problems import Faults, unknown
 from rota.batch_protocol import ResultsRequest
 

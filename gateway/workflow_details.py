@@ -13,6 +13,7 @@ from events.workflow import WorkflowDetails, WorkflowJob
 from gateway.problems import Faults
 from gateway.translate import packed_value
 from rota.batch_protocol import BatchRequest
+from rota.protocol import NIL
 from rota.workflow_protocol import MAX_JOBS, WorkflowJobRequest, WorkflowRequest
 
 unpack = msgspec.msgpack.decode
@@ -69,9 +70,11 @@ def _job_request(job: WorkflowJob, names: list[str]) -> WorkflowJobRequest:
     fields["after"] = [names[number] for number in job.after]
     for name in ("defaults", "for_each", "files_from"):
         body = getattr(job, name)
-        fields[name] = UNSET if body is None else unpack(body)
+        fields[name] = UNSET if body == NIL else unpack(body)
+    if "use_defaults" in (job.on_timeout, job.on_failure):
+        fields["defaults"] = unpack(job.defaults)  # which may be null
     if job.batch:
-        files = [] if job.files_from else list(job.batch.files)
+        files = list(job.batch.files) if job.files_from == NIL else []
         return WorkflowJobRequest(
             **fields, batch=_batch_request(job.batch, files), results=job.batch.results or UNSET
         )
@@ -89,10 +92,7 @@ def _batch_request(details: BatchDetails, files: list[str]) -> BatchRequest:
 def _params_used(job: WorkflowJob) -> Iterator[tuple[str, Reference]]:
     """Yield the references of a job to the params of its workflow, each with its place."""
     for name in ("inputs", "for_each", "files_from"):
-        body = getattr(job, name)
-        if body is None:
-            continue
-        for place, reference in references(unpack(body), name):
+        for place, reference in references(unpack(getattr(job, name)), name):
             if isinstance(reference, Reference) and reference.source == PARAMS:
                 yield place, reference
 

@@ -19,7 +19,7 @@ from gateway.workflow_outputs import output_of
 from gateway.workflow_rules import check_cover, check_rules
 from rota.batch_protocol import BatchRequest
 from rota.errors import InvalidRequestError, TooLargeError
-from rota.protocol import SpecView
+from rota.protocol import NIL, SpecView
 from rota.workflow_protocol import WorkflowJobRequest, WorkflowRequest
 
 OF_FAN_OUTS = ("max_parallel", "tolerated_failures", "tolerated_failures_share")
@@ -134,9 +134,11 @@ class _Translation:
     ) -> WorkflowJob:
         """Return a job as it is scheduled."""
 
-        def packed(what: str, name: str) -> bytes | None:
+        def packed(what: str, name: str) -> Raw:
             value = getattr(job, name)
-            return None if value is UNSET else packed_value(what, value, place_of(number, f"/{name}"), self._faults)
+            if value is UNSET:
+                return NIL
+            return Raw(packed_value(what, value, place_of(number, f"/{name}"), self._faults))
 
         labels, place = batch.labels if batch else job.labels, place_of(number, "/inputs")
         return WorkflowJob(

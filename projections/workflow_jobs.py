@@ -106,7 +106,7 @@ def _scheduled(event: WorkflowScheduled, _: int) -> Row:
 
 
 def _job(job: WorkflowJob) -> Row:
-    kind = "batch" if job.batch else "job" if job.for_each is None else "fan_out"
+    kind = "batch" if job.batch else "fan_out" if job.fans_out else "job"
     return (job.name, job.spec, job.queue, kind, job.needs, job.after)
 
 

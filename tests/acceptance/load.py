@@ -70,7 +70,7 @@ class Load:
             (self._delayed, 2),
             (self._over_nats, 1),
             (self._batch, 60),
-            (self._workflow, 5),
+            (self._workflow, 2),
         ]
         self._tasks = [asyncio.create_task(self._repeat(ask, pause), name=ask.__name__) for ask, pause in asks]
         return self

@@ -108,7 +108,7 @@ def assert_workflows_ended_right(events: Sequence[AnyEvent], expected: Mapping[s
         assert sum(isinstance(event, WorkflowScheduled) for event in own) == 1
         assert sum(isinstance(event, WorkflowEnded) for event in own) == 1
         released = [(event.job, event.run) for event in own if isinstance(event, WorkflowJobReleased)]
-        assert len(released) == len(set(released)), id_
+        assert len(released) == len(set(released)), own
         _assert_outputs(id_, events, places, wanted)
         _assert_order(id_, events, places, state)
 

@@ -182,7 +182,7 @@ FETCH = WorkflowJob(
     total_timeout_seconds=120.0,
     on_timeout="use_defaults",
     on_failure="fail_dependents",
-    defaults=bytes(packed({"files": ["in/people.csv"], "days": [1, 2, 3]})),
+    defaults=packed({"files": ["in/people.csv"], "days": [1, 2, 3]}),
     labels={"team": "x"},
 )
 CLEAN = WorkflowJob(
@@ -191,7 +191,7 @@ CLEAN = WorkflowJob(
     queue="default",
     inputs=packed({"day": {"from": "$item"}, "number": {"from": "$index"}}),
     needs=(0,),
-    for_each=bytes(packed({"from": "fetch", "output": ["days"]})),
+    for_each=packed({"from": "fetch", "output": ["days"]}),
     max_parallel=4,
     tolerated_failures=1,
     tolerated_failures_share=0.25,
@@ -204,7 +204,7 @@ LOAD = WorkflowJob(
     needs=(0,),
     after=(1,),
     batch=msgspec.structs.replace(BATCH, params=msgspec.Raw(b"\x80")),
-    files_from=bytes(packed({"from": "fetch", "output": "files"})),
+    files_from=packed({"from": "fetch", "output": "files"}),
 )
 REPORT = WorkflowJob(
     name="report", spec="report", queue="default", inputs=packed({"all": {"from": "clean"}}), needs=(1,)

@@ -68,7 +68,7 @@ def workflow(*jobs: dict[str, Any], params: Any = None, **options: Any) -> Workf
         options_["inputs"] = msgspec.Raw(encode(options_["inputs"]))
         for field in ("defaults", "for_each", "files_from"):
             if field in options_:
-                options_[field] = encode(options_[field])
+                options_[field] = msgspec.Raw(encode(options_[field]))
         made.append(WorkflowJob(**{"queue": "default", "retry": ONCE, "needs": needs, "after": after, **options_}))
     if params is not None:
         options["params"] = msgspec.Raw(encode(params))

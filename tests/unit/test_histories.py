@@ -77,7 +77,7 @@ FIELDS: dict[Any, dict[str, Any]] = {
     WorkflowRetried: {"retry": 1},
     WorkflowScheduled: {
         "details": WorkflowDetails(
-            "w", (WorkflowJob("a", "s", "q", PARAMS, on_timeout="use_defaults", defaults=b"\xc0"),)
+            "w", (WorkflowJob("a", "s", "q", PARAMS, on_timeout="use_defaults", defaults=msgspec.Raw(b"\xc0")),)
         )
     },
     WorkflowStopping: {"outcome": "cancelled"},

@@ -62,8 +62,8 @@ SUBJECTS = [
     dead_letter_subject("failed", None),
     snapshot_subject("job", "j-1"),
     timer_subject(ReleaseJob(id="j-1", attempt=1)),
-    timer_subject(ExpireWorkflow(id="w")),
-    timer_subject(ExpireWorkflowJob(id="w", job=1, limit="total")),
+    timer_subject(ExpireWorkflow(id="w", since=NOW)),
+    timer_subject(ExpireWorkflowJob(id="w", job=1, limit="total", since=NOW)),
     "rota.shard.shard-1",
 ]
 

@@ -120,7 +120,7 @@ ENDS = ["succeeded", "failed", "late", "retried"]
 def workflow(id_: str, end: str | None) -> list[AnyEvent]:
     """Return the history of a workflow with a fan-out, and a job after it."""
     jobs = (
-        WorkflowJob("each", "s", "q", PARAMS, for_each=b"\x90"),
+        WorkflowJob("each", "s", "q", PARAMS, for_each=msgspec.Raw(b"\x90")),
         WorkflowJob("last", "s", "q", PARAMS, needs=(0,)),
     )
     plan: list[tuple[Any, dict[str, Any]]] = [

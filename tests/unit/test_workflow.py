@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from events.base import EndedError, InvalidCommandError, UnknownAggregateError
 from events.workflow import (
@@ -48,11 +49,12 @@ from events.workflow_state import WorkflowState
 from rota.protocol import JobFault
 from tests.unit.workflow_model import LIMITS, NOW, World, batch, fan_out, plain, state_after, workflow
 
+LATER = NOW + timedelta(hours=1)
 FAULT = JobFault("ValueError", "no")
 LATE = JobFault("TimeoutError", "It took longer than 60 s in all")
 NOT_BEGUN = JobFault("TimeoutError", "No worker began it within 10 s")
 CANCELLED = JobFault("Cancelled", "")
-DEFAULTS: dict[str, Any] = {"defaults": b"\x80", "on_timeout": "use_defaults", "on_failure": "use_defaults"}
+DEFAULTS: dict[str, Any] = {"defaults": Raw(b"\x80"), "on_timeout": "use_defaults", "on_failure": "use_defaults"}
 DEPENDENTS: dict[str, Any] = {"on_timeout": "fail_dependents", "on_failure": "fail_dependents"}
 
 
@@ -108,7 +110,7 @@ def end(job: int, outcome: Any = "succeeded", run: int | None = None, **how: Any
 
 
 def expire(job: int, limit: Any, run: int | None = None, **how: Any) -> ExpireWorkflowJob:
-    return ExpireWorkflowJob(id="w", job=job, run=run, limit=limit, **how)
+    return ExpireWorkflowJob(id="w", job=job, run=run, limit=limit, **{"since": NOW} | how)
 
 
 def start(job: int, attempt: int = 1) -> StartWorkflowJob:
@@ -218,18 +220,6 @@ def test_a_failure_lets_what_depends_on_it_run_with_defaults() -> None:
     then(state, end(1), succeeded(1), said(WorkflowSucceeded))
 
 
-def test_without_defaults_a_failure_stops_the_workflow() -> None:
-    state = given(scheduled(plain(on_failure="use_defaults")), released(0))
-
-    then(
-        state,
-        end(0, "failed"),
-        failed(0),
-        stopping("failed", "The job j0 has failed"),
-        said(WorkflowFailed, reason="The job j0 has failed"),
-    )
-
-
 @pytest.mark.parametrize(
     ("rule", "outcome", "event"),
     [
@@ -252,7 +242,7 @@ def test_the_first_end_of_a_workflow_counts() -> None:
     reason = "The job j2 has failed"
 
     state = then(state, end(2, "failed"), failed(2), stopping("failed", reason), withdrawn(0), withdrawn(1))
-    state = then(state, ExpireWorkflow(id="w"))
+    state = then(state, ExpireWorkflow(id="w", since=NOW))
     state = then(state, end(0, "failed"), failed(0))
     then(state, end(1, "cancelled"), said(WorkflowJobCancelled, job=1), said(WorkflowFailed, reason=reason))
 
@@ -292,7 +282,7 @@ def test_a_job_that_cannot_be_made_of_its_inputs_has_failed() -> None:
         expire(0, "total"),
         expire(1, "waiting", run=0),
         ExpandWorkflowJob(id="w", job=1, runs=7),
-        ExpireWorkflow(id="w", retry=1),
+        ExpireWorkflow(id="w", since=LATER),
         AdvanceWorkflow(id="w"),
         ResumeWorkflow(id="w"),
     ],
@@ -340,12 +330,13 @@ def test_an_attempt_that_takes_too_long_has_failed_and_the_next_is_another() -> 
 
     state = then(
         state,
-        expire(0, "running", attempt=1),
+        expire(0, "running"),
         said(WorkflowAttemptExpired, job=0, attempt=1, started_at=NOW),
     )
-    state = then(state, expire(0, "running", attempt=1))
-    state = then(state, start(0, 2), said(WorkflowJobStarted, job=0, attempt=2, started_at=NOW))
-    then(state, expire(0, "running", attempt=1))
+    state = then(state, expire(0, "running"))
+    again = StartWorkflowJob(id="w", job=0, attempt=2, started_at=LATER)
+    state = then(state, again, said(WorkflowJobStarted, job=0, attempt=2, started_at=LATER))
+    then(state, expire(0, "running"))
 
 
 def test_a_job_that_takes_too_long_in_all_is_withdrawn_if_its_rule_does_not_wait_for_it() -> None:
@@ -415,13 +406,12 @@ def test_a_late_job_is_withdrawn_when_the_workflow_stops() -> None:
 @pytest.mark.parametrize("limit", ["waiting", "running", "total"])
 def test_a_time_limit_of_another_retry_changes_nothing(limit: str) -> None:
     begun = said(WorkflowJobStarted, job=0, attempt=1, started_at=NOW)
-    again = said(WorkflowRetried, retry=1)
-    history = [scheduled(plain(**LIMITS), timeout_seconds=90.0), released(0), begun, failed(0)]
-    ended = [stopping("failed"), said(WorkflowFailed), again, released(0, retry=1, again=True)]
-    state = given(*history, *ended)
+    history = [scheduled(plain(**LIMITS), timeout_seconds=90.0), released(0), begun, failed(0), *FAILED]
+    again = [RETRIED, released(0, retry=1, again=True)]
+    state = given(*history, *(msgspec.structs.replace(event, at=LATER) for event in again))
 
-    then(state, expire(0, limit, attempt=1))
-    then(state, ExpireWorkflow(id="w"))
+    then(state, expire(0, limit))
+    then(state, ExpireWorkflow(id="w", since=NOW))
 
 
 def test_a_workflow_that_takes_too_long_is_stopped() -> None:
@@ -430,7 +420,7 @@ def test_a_workflow_that_takes_too_long_is_stopped() -> None:
 
     then(
         state,
-        ExpireWorkflow(id="w"),
+        ExpireWorkflow(id="w", since=NOW),
         stopping("timed_out", reason),
         skipped(1),
         withdrawn(0),
@@ -469,6 +459,10 @@ def test_a_fan_out_whose_list_cannot_be_made_has_failed() -> None:
 
     state = then(state, end(0, "failed", made=False), failed(0, made=False), skipped(1, because=0))
     then(state, ExpandWorkflowJob(id="w", job=0, runs=2))
+
+
+def test_what_is_no_fan_out_has_no_runs() -> None:
+    then(given(scheduled(batch()), released(0)), ExpandWorkflowJob(id="w", job=0, runs=2))
 
 
 def test_no_more_runs_than_allowed_are_at_work() -> None:
@@ -602,6 +596,16 @@ def test_one_decision_withdraws_a_part_of_very_many_runs() -> None:
     assert (world.state.status, world.state.alive) == ("cancelled", 0)
 
 
+def test_a_workflow_does_not_end_before_all_is_withdrawn_that_nobody_waits_for() -> None:
+    world = many_at_work()
+
+    world.end((0, 0), "failed")
+    assert (world.state.status, world.state.unsettled, world.state.alive) == ("running", 0, 2 * AT_ONCE - 1)
+
+    world.go_on()
+    assert (world.state.status, world.state.alive) == ("partly_failed", 0)
+
+
 def test_that_a_withdrawn_job_is_cancelled_is_known() -> None:
     """What follows is stored together: it must not go on with what was too much at once."""
     world = many_at_work()
@@ -640,7 +644,7 @@ def test_time_limits_pass_while_a_workflow_is_paused() -> None:
     state = then(state, expire(0, "total"), timed_out(0), said(WorkflowFallbackApplied, job=0))
     then(
         state,
-        ExpireWorkflow(id="w"),
+        ExpireWorkflow(id="w", since=NOW),
         stopping("timed_out", reason),
         skipped(1),
         withdrawn(0),
@@ -662,6 +666,20 @@ def test_a_cancelled_workflow_ends_when_all_that_ran_has_ended() -> None:
         said(WorkflowCancelled, reason="no need"),
     )
     then(state, cancel)
+
+
+def test_a_fan_out_that_has_begun_is_cancelled_and_not_skipped() -> None:
+    state = given(scheduled(fan_out(), plain(0)), released(0), expanded(0, 2), said(WorkflowPaused))
+
+    then(state, CancelWorkflow(id="w"), stopping(), skipped(1), withdrawn(0), said(WorkflowCancelled))
+
+
+def test_a_workflow_that_was_cancelled_while_it_was_paused_is_not_paused_when_it_is_retried() -> None:
+    paused = [scheduled(plain()), released(0), said(WorkflowPaused)]
+
+    state = given(*paused, stopping(), withdrawn(0), said(WorkflowCancelled))
+
+    then(state, RetryWorkflow(id="w"), RETRIED, released(0, retry=1, again=True))
 
 
 def test_a_workflow_that_stops_for_another_reason_cannot_be_cancelled() -> None:
@@ -723,11 +741,10 @@ def test_a_workflow_that_has_succeeded_is_not_retried() -> None:
 
 def test_the_time_limit_of_a_workflow_begins_again_with_a_retry() -> None:
     history = [scheduled(plain(), timeout_seconds=90.0), released(0), failed(0), *FAILED]
-    later = NOW + timedelta(hours=1)
 
-    state = given(*history, msgspec.structs.replace(RETRIED, at=later))
+    state = given(*history, msgspec.structs.replace(RETRIED, at=LATER))
 
-    assert state.began_at == later
+    assert state.began_at == LATER
 
 
 @pytest.mark.parametrize(
@@ -836,10 +853,10 @@ def test_a_fan_out_all_of_whose_runs_have_succeeded_meanwhile_has_nothing_left_t
 def test_a_job_that_nobody_waits_for_is_withdrawn_at_once_even_if_there_is_too_much_to_withdraw() -> None:
     """Else it might succeed before, its success would be lost, and it could not run again."""
     world = many_at_work(plain(**LIMITS, **DEPENDENTS))
-    world.ask(expire(0, "total"))
+    world.pass_limit((0, None), "total")
     assert world.goes_on
 
-    world.ask(expire(1, "total"))
+    world.pass_limit((1, None), "total")
 
     assert world.jobs[1, None].status == "cancelled"
 

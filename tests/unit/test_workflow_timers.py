@@ -1,6 +1,6 @@
 """The time limits of a workflow: when each is over, and which command says so."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,12 +21,12 @@ BEGUN = NOW + timedelta(seconds=1)
 """When the first command came."""
 
 
-def expire(job: int, limit: Any, run: int | None = None, **how: Any) -> ExpireWorkflowJob:
-    return ExpireWorkflowJob(id="w", job=job, run=run, limit=limit, **how)
-
-
-def after(seconds: float) -> Any:
+def after(seconds: float) -> datetime:
     return BEGUN + timedelta(seconds=seconds)
+
+
+def expire(job: int, limit: Any, run: int | None = None, *, since: float = 0) -> ExpireWorkflowJob:
+    return ExpireWorkflowJob(id="w", job=job, run=run, limit=limit, since=after(since))
 
 
 def set_of(world: World) -> list[Any]:
@@ -46,7 +46,7 @@ def test_a_workflow_without_time_limits_has_no_timers() -> None:
 def test_the_time_limit_of_a_workflow_begins_when_it_is_scheduled() -> None:
     world = of_jobs(plain(), timeout_seconds=90.0)
 
-    assert set_of(world) == [Timer(ExpireWorkflow(id="w"), after(90))]
+    assert set_of(world) == [Timer(ExpireWorkflow(id="w", since=BEGUN), after(90))]
 
 
 def test_the_time_limits_of_a_job_begin_when_its_inputs_are_there() -> None:
@@ -54,7 +54,10 @@ def test_the_time_limits_of_a_job_begin_when_its_inputs_are_there() -> None:
 
     assert set_of(world) == [Timer(expire(0, "total"), after(60)), Timer(expire(0, "waiting"), after(10))]
     world.end((0, None))
-    assert set_of(world) == [Timer(expire(1, "total"), after(61)), Timer(expire(1, "waiting"), after(11))]
+    assert set_of(world) == [
+        Timer(expire(1, "total", since=1), after(61)),
+        Timer(expire(1, "waiting", since=1), after(11)),
+    ]
 
 
 def test_a_job_that_was_begun_has_a_time_limit_for_its_attempt_instead_of_that_for_waiting() -> None:
@@ -62,7 +65,7 @@ def test_a_job_that_was_begun_has_a_time_limit_for_its_attempt_instead_of_that_f
 
     world.begin((0, None))
 
-    attempt = Timer(expire(0, "running", attempt=1), after(20 + GRACE_SECONDS))
+    attempt = Timer(expire(0, "running"), after(20 + GRACE_SECONDS))
     assert set_of(world) == [Timer(expire(0, "total"), after(60)), attempt]
 
 
@@ -76,8 +79,8 @@ def test_an_attempt_that_has_expired_has_no_timer_and_the_next_has_one() -> None
 
     world.begin((0, None))
     [second] = set_of(world)
-    assert second.command == expire(0, "running", attempt=2)
     assert second.due > first.due
+    assert world.expire(first) == []
 
 
 def test_a_batch_has_a_time_limit_in_all_alone() -> None:
@@ -90,8 +93,8 @@ def test_a_fan_out_has_a_time_limit_in_all_and_its_runs_have_the_others() -> Non
 
     assert [timer.command for timer in set_of(world)] == [
         expire(0, "total"),
-        expire(0, "waiting", 0),
-        expire(0, "running", 1, attempt=1),
+        expire(0, "waiting", 0, since=1),
+        expire(0, "running", 1, since=1),
     ]
 
 
@@ -129,20 +132,20 @@ def test_timers_of_a_retry_are_others() -> None:
     world.ask(RetryWorkflow(id="w"))
 
     assert set_of(world) == [
-        Timer(ExpireWorkflow(id="w", retry=1), after(92)),
-        Timer(expire(0, "total", retry=1), after(62)),
-        Timer(expire(0, "waiting", retry=1), after(12)),
+        Timer(ExpireWorkflow(id="w", since=after(2)), after(92)),
+        Timer(expire(0, "total", since=2), after(62)),
+        Timer(expire(0, "waiting", since=2), after(12)),
     ]
 
 
 def test_all_timers_that_may_be_under_way_can_be_cancelled_whatever_has_become_of_the_job() -> None:
     job = plain(**LIMITS)
-    part = Part("succeeded", retry=2, attempt=3)
+    part = Part("succeeded", released_at=after(2), attempt=3, started_at=after(3))
 
     assert list(limits("w", job, 0, None, part)) == [
-        expire(0, "total", retry=2),
-        expire(0, "waiting", retry=2),
-        expire(0, "running", retry=2, attempt=3),
+        expire(0, "total", since=2),
+        expire(0, "waiting", since=2),
+        expire(0, "running", since=3),
     ]
     assert list(part_timers("w", of_jobs(job).state, 0, None, part)) == []
 

@@ -207,7 +207,7 @@ def test_a_job_that_could_not_be_made_has_no_id() -> None:
 
 
 def test_the_runs_of_a_fan_out_are_counted_by_state() -> None:
-    history = History(job("each", for_each=b"\x90"), job("one"))
+    history = History(job("each", for_each=Raw(b"\x90")), job("one"))
     history.add(WorkflowJobReleased, job=0)
     assert (history.job(0).status, history.job(0).runs, history.job(0).job) == ("waiting", None, None)
 
@@ -228,7 +228,7 @@ def test_the_runs_of_a_fan_out_are_counted_by_state() -> None:
 
 
 def test_runs_that_never_ran_of_a_fan_out_that_has_ended_are_skipped() -> None:
-    history = History(job("each", for_each=b"\x90"))
+    history = History(job("each", for_each=Raw(b"\x90")))
     history.add(WorkflowJobReleased, job=0)
     history.add(WorkflowJobExpanded, job=0, runs=3)
     history.release(0, 0)
@@ -241,7 +241,7 @@ def test_runs_that_never_ran_of_a_fan_out_that_has_ended_are_skipped() -> None:
 
 
 def test_a_run_that_was_late_for_its_workflow_stays_that() -> None:
-    history = History(job("each", for_each=b"\x90"))
+    history = History(job("each", for_each=Raw(b"\x90")))
     history.add(WorkflowJobReleased, job=0)
     history.add(WorkflowJobExpanded, job=0, runs=1)
     history.release(0, 0)
@@ -267,7 +267,7 @@ def test_a_batch_runs_until_the_workflow_is_told_of_its_end() -> None:
 
 
 def test_defaults_stand_for_an_output_and_what_comes_late_is_noted() -> None:
-    history = History(job("a", on_timeout="use_defaults", defaults=b"\xc0"), job("b", 0))
+    history = History(job("a", on_timeout="use_defaults", defaults=Raw(b"\xc0")), job("b", 0))
     history.release(0)
     history.add(WorkflowJobTimedOut, job=0, limit="total", fault=LATE)
     history.add(WorkflowFallbackApplied, job=0)
@@ -319,7 +319,11 @@ def test_a_workflow_that_stops_shows_why_and_ends_so() -> None:
 
 def test_a_retry_lets_all_that_has_no_output_wait_again() -> None:
     history = History(
-        job("good"), job("bad", 0), job("default", defaults=b"\xc0"), job("each", for_each=b"\x90"), job("last", 1)
+        job("good"),
+        job("bad", 0),
+        job("default", defaults=Raw(b"\xc0")),
+        job("each", for_each=Raw(b"\x90")),
+        job("last", 1),
     )
     history.release(0)
     history.succeed(0)
@@ -454,7 +458,6 @@ STEERING: tuple[WorkflowCommand, ...] = (
     ResumeWorkflow(id="w"),
     RetryWorkflow(id="w"),
     CancelWorkflow(id="w", reason="enough"),
-    ExpireWorkflow(id="w"),
 )
 
 
@@ -464,7 +467,7 @@ def workflows(draw: st.DrawFn) -> WorkflowDetails:
     for number in range(draw(st.integers(1, 5))):
         needs = draw(st.sets(st.integers(0, number - 1), max_size=2)) if number else set()
         rule = draw(RULES)
-        how: dict[str, Any] = {"on_failure": rule, "on_timeout": rule, "defaults": b"\xc0"}
+        how: dict[str, Any] = {"on_failure": rule, "on_timeout": rule, "defaults": Raw(b"\xc0")}
         limits = draw(st.sampled_from([{}, {"total_timeout_seconds": 60.0}, {"waiting_timeout_seconds": 10.0}]))
         make = draw(st.sampled_from([plain, plain, fan_out, batch]))
         if make is fan_out:
@@ -510,7 +513,9 @@ def carry_out(world: World, step: int, choice: int) -> None:
             case 7:
                 world.go_on()
             case 8:
-                world.ask(STEERING[choice % len(STEERING)])
+                overdue = ExpireWorkflow(id="w", since=world.state.began_at or world.now)
+                steering = (*STEERING, overdue)
+                world.ask(steering[choice % len(steering)])
             case 9:
                 world.ask(RetryWorkflow(id="w"))
     except Refusal:

@@ -78,7 +78,7 @@ class Witness:
         assert event.job not in self.outputs
         assert place not in self.kept
         self.released.add(place)
-        if job.for_each is None or event.run is not None:
+        if not job.fans_out or event.run is not None:
             assert place not in self.alive
             self.alive.add(place)
             assert len(self.alive) <= (self.details.max_parallel or NO_LIMIT)
@@ -165,14 +165,18 @@ def check_timers(world: World) -> None:
     found = list(timers("w", state))
     armed = [(timer.command, timer.due) for timer in world.armed]
     assert all((timer.command, timer.due) in armed for timer in found)
-    possible: list[WorkflowCommand] = [ExpireWorkflow(id="w", retry=state.retry)]
+    possible: list[WorkflowCommand] = [ExpireWorkflow(id="w", since=state.began_at or NOW)]
     for (number, run), part in parts_of(state):
         spec = state.details.jobs[number]
-        place: dict[str, Any] = {"id": "w", "job": number, "run": run, "retry": part.retry}
-        possible.append(ExpireWorkflowJob(limit="running", attempt=part.attempt, **place))
+        place: dict[str, Any] = {"id": "w", "job": number, "run": run}
+        if part.started_at:
+            possible.append(ExpireWorkflowJob(limit="running", since=part.started_at, **place))
+        if part.released_at is None:
+            continue
+        place["since"] = part.released_at
         if run is None:
             possible.append(ExpireWorkflowJob(limit="total", **place))
-        if spec.batch is None and (run is not None or spec.for_each is None):
+        if spec.batch is None and (run is not None or not spec.fans_out):
             possible.append(ExpireWorkflowJob(limit="waiting", **place))
     can_expire = [command for command in possible if decide(state, command, world.now)]
     assert sorted(map(repr, can_expire)) == sorted(repr(timer.command) for timer in found)

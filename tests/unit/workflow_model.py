@@ -20,6 +20,7 @@ from events.workflow import (
     ExpandWorkflowJob,
     ExpireWorkflow,
     ExpireWorkflowJob,
+    Limit,
     ScheduleWorkflow,
     StartWorkflowJob,
     WorkflowAttemptExpired,
@@ -35,7 +36,7 @@ from events.workflow import (
 )
 from events.workflow_decisions import decide, has_more
 from events.workflow_state import WorkflowState, evolve
-from events.workflow_timers import Timer, part_timers, whole_timer
+from events.workflow_timers import Timer, part_timers, timers, whole_timer
 from rota.workflow_protocol import ENDED_WORKFLOW
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -56,7 +57,7 @@ def plain(*needs: int, **how: Any) -> WorkflowJob:
 
 
 def fan_out(*needs: int, **how: Any) -> WorkflowJob:
-    return plain(*needs, for_each=b"\x90", **how)
+    return plain(*needs, for_each=Raw(b"\x90"), **how)
 
 
 def batch(*needs: int, **how: Any) -> WorkflowJob:
@@ -185,6 +186,16 @@ class World:
         self.now = max(self.now, timer.due)
         return self.ask(timer.command)
 
+    def pass_limit(self, place: Place, limit: Limit) -> list[WorkflowEvent]:
+        """Have a time limit pass that a job or run has."""
+        [timer] = [
+            timer
+            for timer in timers("w", self.state)
+            if isinstance(timer.command, ExpireWorkflowJob)
+            and (timer.command.job, timer.command.run, timer.command.limit) == (*place, limit)
+        ]
+        return self.expire(timer)
+
     def redrive(self, number: int) -> None:
         """Have somebody redrive a failed batch by itself, which succeeds then: that is told, too."""
         opened = max(opened for other, opened in self.batches if other == number)
@@ -235,7 +246,7 @@ class World:
         impossible = EndWorkflowJob(id="w", job=event.job, run=event.run, outcome="failed", made=False)
         if spec.batch:
             return self._opened(event, impossible)
-        if spec.for_each is not None and event.run is None:
+        if spec.fans_out and event.run is None:
             if self.state.jobs[event.job].fan_out:
                 return []
             runs = self._items(event.job)
