@@ -55,7 +55,7 @@ from events.workflow import (
 from events.workflow_graph import find_cycle, reachable
 from events.workflow_state import JobState, Part, WorkflowState, before, evolve
 from rota.protocol import JobFault
-from rota.workflow_protocol import ENDED_WORKFLOW
+from rota.workflow_protocol import ENDED_WORKFLOW, MAX_RUNS
 
 AT_ONCE = 150
 """Jobs that one decision releases, or withdraws: with their own events they are stored all or none."""
@@ -284,9 +284,15 @@ def _expand(turn: _Turn, command: ExpandWorkflowJob) -> None:
     job = _job(turn.state, command.job)
     if job is None or job.fan_out or not turn.state.details.jobs[command.job].fans_out:
         return
-    if job.part.status == "released" and turn.state.status == "running":
-        turn.add(WorkflowJobExpanded, job=command.job, runs=command.runs)
-        _look_at_runs(turn, command.job)  # there may be none
+    if job.part.status != "released" or turn.state.status != "running":
+        return
+    if turn.state.runs + command.runs > MAX_RUNS:
+        fault = JobFault("TooManyRuns", f"With its {command.runs} runs the workflow has more than {MAX_RUNS}")
+        turn.add(WorkflowJobFailed, job=command.job, fault=fault, made=False)
+        _apply_rule(turn, command.job)
+        return
+    turn.add(WorkflowJobExpanded, job=command.job, runs=command.runs)
+    _look_at_runs(turn, command.job)  # there may be none
 
 
 def _job(state: WorkflowState, number: int) -> JobState | None:
@@ -433,13 +439,12 @@ def _finish(turn: _Turn) -> None:
 
 
 def _weigh(state: WorkflowState) -> int:
-    runs = sum(len(job.fan_out.runs) for job in state.jobs if job.fan_out) if len(state.jobs) < AT_ONCE else 0
-    return JOB_BYTES * (2 * len(state.jobs) + runs)
+    return JOB_BYTES * (2 * len(state.jobs) + state.runs)
 
 
 def _snapshots(state: WorkflowState) -> int:
-    # A snapshot is as large as the workflow; one of ten thousand jobs has twice as many events.
-    return max(LEAST_SNAPSHOTS, len(state.jobs) // 5)
+    # A snapshot is as large as the workflow, and each job or run has two events.
+    return max(LEAST_SNAPSHOTS, (len(state.jobs) + state.runs) // 5)
 
 
 WORKFLOW = Aggregate("workflow", decide, evolve, WorkflowState, weigh=_weigh, snapshot_every=_snapshots)

@@ -45,7 +45,7 @@ UNSETTLED = ("waiting", "released")
 Ended = WorkflowJobSucceeded | WorkflowJobFailed | WorkflowJobTimedOut | WorkflowJobCancelled
 
 
-class Part(Struct, frozen=True, omit_defaults=True):
+class Part(Struct, frozen=True, array_like=True):
     """A job of a workflow, or a run of a fan-out, and how far it is."""
 
     status: PartStatus = "waiting"
@@ -122,7 +122,7 @@ class JobState(Struct, frozen=True, omit_defaults=True):
 
 
 class WorkflowState(Struct, frozen=True):
-    """What later decisions need. The last five of the first block follow from `jobs`."""
+    """What later decisions need. All of the first block from `ready` on follows from `jobs`."""
 
     version: int
     status: WorkflowStatus
@@ -141,6 +141,8 @@ class WorkflowState(Struct, frozen=True):
     """Those that were told to end and have not."""
     unsettled: int = 0
     """Jobs of which it is not known what becomes of them."""
+    runs: int = 0
+    """Of all fan-outs whose lists are known."""
 
     paused: bool = False
     outcome: StopOutcome | None = None
@@ -174,6 +176,7 @@ def evolve(state: WorkflowState | None, event: WorkflowEvent) -> WorkflowState:
             return _with(state, {event.job: _with_part(job, event, _moved(state, job, event))})
         case WorkflowJobExpanded():
             fan_out = FanOut((Part(),) * event.runs, tuple(range(event.runs)))
+            state = replace(state, runs=state.runs + event.runs)
             return _with(state, {event.job: replace(state.jobs[event.job], fan_out=fan_out)})
         case WorkflowJobSucceeded() | WorkflowJobFailed() | WorkflowJobTimedOut() | WorkflowJobCancelled():
             return _ended(state, event)

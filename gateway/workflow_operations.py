@@ -1,5 +1,7 @@
 """What can be asked of workflows, however it is asked."""
 
+import secrets
+
 from events.ids import keyed_group
 from events.workflow import CancelWorkflow, PauseWorkflow, ResumeWorkflow, RetryWorkflow, ScheduleWorkflow
 from gateway.batch_operations import connections
@@ -49,7 +51,9 @@ async def retry_workflow(edge: Edge, id_: str, asker: Asker) -> CommandResponse:
 
     ConflictError if it is at work or has succeeded, NotFoundError if there is none.
     """
-    return await _steer(edge, RetryWorkflow(id=id_, key=asker.key), asker)
+    # With a key of its own a request that is delivered twice retries once, also when the retry has ended by then.
+    key = asker.key or secrets.token_hex(8)
+    return await _steer(edge, RetryWorkflow(id=id_, key=key), asker)
 
 
 async def pause_workflow(edge: Edge, id_: str, reason: str, asker: Asker) -> CommandResponse:

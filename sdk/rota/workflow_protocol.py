@@ -10,6 +10,8 @@ from rota.protocol import JobFault, JobStatus, Key, Name, RetryPolicy, Seconds
 
 MAX_JOBS = 10_000
 """Jobs of a workflow, and runs of a fan-out."""
+MAX_RUNS = 50_000
+"""Runs of all fan-outs of a workflow."""
 
 Rule = Literal["fail_workflow", "fail_dependents", "use_defaults"]
 """What a job that ends without success, or is late, does to the rest.

@@ -47,6 +47,7 @@ from events.workflow import (
 from events.workflow_decisions import AT_ONCE, decide, has_more
 from events.workflow_state import WorkflowState
 from rota.protocol import JobFault
+from rota.workflow_protocol import MAX_JOBS, MAX_RUNS
 from tests.unit.workflow_model import LIMITS, NOW, World, batch, fan_out, plain, state_after, workflow
 
 LATER = NOW + timedelta(hours=1)
@@ -882,3 +883,16 @@ def test_a_late_job_stays_late_in_a_retry() -> None:
     state = then(state, RetryWorkflow(id="w"), RETRIED, released(1, retry=1, again=True))
     state = then(state, end(0), succeeded(0, late=True))
     then(state, end(1), succeeded(1), said(WorkflowSucceeded))
+
+
+def test_a_workflow_has_no_more_runs_than_can_be_kept() -> None:
+    jobs = [fan_out(on_failure="fail_dependents") for _ in range(MAX_RUNS // MAX_JOBS + 1)]
+    last = len(jobs) - 1
+    begun = [scheduled(*jobs), *map(released, range(len(jobs)))]
+    state = given(*begun, *(expanded(number, MAX_JOBS) for number in range(last)))
+    assert state.runs == MAX_RUNS
+
+    events = decide(state, ExpandWorkflowJob(id="w", job=last, runs=1), NOW)
+
+    assert isinstance(events[0], WorkflowJobFailed)
+    assert events[0].fault == JobFault("TooManyRuns", "With its 1 runs the workflow has more than 50000")
