@@ -29,8 +29,8 @@ from events.workflow import (
     WorkflowRetried,
     WorkflowScheduled,
 )
-from events.workflow_decisions import has_more
 from events.workflow_ids import job_id
+from events.workflow_progress import has_more
 from events.workflow_state import WorkflowState
 from events.workflow_timers import limits, part_timers, whole_timer
 from rota.jetstream import Connection

@@ -17,8 +17,9 @@ from events.workflow import (
     WorkflowJobSucceeded,
     WorkflowScheduled,
 )
+from events.workflow_evolution import evolve
 from events.workflow_ids import job_id
-from events.workflow_state import WorkflowState, before, evolve
+from events.workflow_state import WorkflowState, before
 from rota.protocol import RetryPolicy
 from rota.references import Reference
 from rota.workflow import WorkflowJob

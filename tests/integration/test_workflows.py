@@ -31,8 +31,8 @@ from events.workflow import (
     WorkflowJobWithdrawn,
     WorkflowStopping,
 )
-from events.workflow_decisions import AT_ONCE
 from events.workflow_ids import job_id
+from events.workflow_progress import AT_ONCE
 from rota.protocol import MAX_INLINE_BYTES, JobFault, RetryPolicy, StartJob, Work
 from rota.worker import Worker
 from tests.integration.test_worker import working

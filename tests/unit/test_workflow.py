@@ -44,7 +44,8 @@ from events.workflow import (
     WorkflowSucceeded,
     WorkflowTimedOut,
 )
-from events.workflow_decisions import AT_ONCE, decide, has_more
+from events.workflow_decisions import decide
+from events.workflow_progress import AT_ONCE, has_more
 from events.workflow_state import WorkflowState
 from rota.protocol import JobFault
 from rota.workflow_protocol import MAX_JOBS, MAX_RUNS

@@ -31,7 +31,8 @@ from events.workflow import (
     WorkflowJob,
     WorkflowJobSucceeded,
 )
-from events.workflow_decisions import AT_ONCE, decide
+from events.workflow_decisions import decide
+from events.workflow_progress import AT_ONCE
 from events.workflow_state import WorkflowState
 from events.workflow_timers import timers
 from rota.workflow_protocol import Rule

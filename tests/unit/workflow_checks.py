@@ -24,7 +24,8 @@ from events.workflow import (
     WorkflowScheduled,
     WorkflowStopping,
 )
-from events.workflow_decisions import decide, has_more
+from events.workflow_decisions import decide
+from events.workflow_progress import has_more
 from events.workflow_state import JobState, Part, WorkflowState
 from events.workflow_timers import timers
 from rota.workflow_protocol import ENDED_WORKFLOW

@@ -34,8 +34,10 @@ from events.workflow import (
     WorkflowRetried,
     WorkflowScheduled,
 )
-from events.workflow_decisions import decide, has_more
-from events.workflow_state import WorkflowState, evolve
+from events.workflow_decisions import decide
+from events.workflow_evolution import evolve
+from events.workflow_progress import has_more
+from events.workflow_state import WorkflowState
 from events.workflow_timers import Timer, part_timers, timers, whole_timer
 from rota.workflow_protocol import ENDED_WORKFLOW
 
