@@ -61,15 +61,20 @@ def _parser() -> CommandParser:
 
     add = command(commands.list_).add_argument
     add("--status", choices=get_args(JobStatus))
-    for name in ("batch", "queue", "spec"):
+    for name in ("batch", "queue", "spec", "workflow"):
         add(f"--{name}", metavar=name.upper())
     add("--limit", type=positive, default=50, metavar="N", help="show so many at most (default: 50)")
 
     command(commands.get).add_argument("id", metavar="ID")
 
     add = command(commands.watch).add_argument
-    add("id", metavar="ID", nargs="?", help="a job's or a batch's; without it, all that the filters let pass")
-    for name in ("batch", "queue", "spec"):
+    add(
+        "id",
+        metavar="ID",
+        nargs="?",
+        help="a job's, batch's or workflow's; without it, all that the filters let pass",
+    )
+    for name in ("batch", "queue", "spec", "workflow"):
         add(f"--{name}", action="append", metavar=name.upper(), help="may be repeated: any of them will do")
     add("--type", action="append", metavar="TYPE", help="like job.failed, or 'job.*'; may be repeated")
     add("--after", type=sequence, metavar="SEQ", help="begin after this sequence (default: all of ID, else now)")

@@ -110,10 +110,11 @@ class Client:
         queue: str | None = None,
         spec: str | None = None,
         batch: str | None = None,
+        workflow: str | None = None,
         page_size: int = 100,
     ) -> AsyncGenerator[JobView, None]:
         """Yield all jobs that these describe, newest first, asked for by the page."""
-        chosen = {"status": status, "queue": queue, "spec": spec, "batch": batch}
+        chosen = {"status": status, "queue": queue, "spec": spec, "batch": batch, "workflow": workflow}
         after = None
         while True:
             page = await self._gateway.get("/jobs", JobList, **chosen, limit=page_size, after=after)

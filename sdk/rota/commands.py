@@ -22,8 +22,10 @@ from rota.jobs import Job
 from rota.output import say, say_all
 from rota.protocol import JobView
 from rota.worker import Worker
+from rota.workflow_protocol import WorkflowView
 
 WATCH_PATIENCE_SECONDS = 60.0
+KINDS = {BatchView: "batch", JobView: "job", WorkflowView: "workflow"}
 
 
 async def schedule(options: argparse.Namespace) -> None:
@@ -43,7 +45,7 @@ async def schedule(options: argparse.Namespace) -> None:
 
 
 async def get(options: argparse.Namespace) -> None:
-    """Show a job or a batch.
+    """Show a job, a batch or a workflow.
 
     rota get 01k9abc-0
     """
@@ -61,7 +63,7 @@ async def list_(options: argparse.Namespace) -> None:
     rota list --status failed
     rota list --batch 01k9abc --limit 1000
     """
-    chosen = given(options, "status", "queue", "spec", "batch")
+    chosen = given(options, "status", "queue", "spec", "batch", "workflow")
     jobs: list[JobView] = []
     async with Client(options.url) as client, aclosing(client.jobs(**chosen)) as found:
         while len(jobs) < options.limit and (job := await anext(found, None)):
@@ -76,18 +78,21 @@ async def watch(options: argparse.Namespace) -> int:
     rota watch --queue mail --type job.failed --type job.timed_out --json
     rota watch --batch 01k9abc --type 'job.*' --after 120000
     """
-    chosen = given(options, "batch", "queue", "spec", "type", "after")
+    chosen = given(options, "batch", "workflow", "queue", "spec", "type", "after")
     async with Client(options.url, patience_seconds=WATCH_PATIENCE_SECONDS) as client:
         if not options.id:
             async for event in client.events(**chosen):
                 _say_event(options, event)
             return 0
         found = await _found(client, options.id)
-        about = {"job": options.id} if isinstance(found, JobView) else {"batch": options.id, "type": "batch.*"}
+        kind = KINDS[type(found)]
+        about = {kind: options.id} | ({} if kind == "job" else {"type": f"{kind}.*"})
         async for event in client.events(**{"after": 0, **about, **chosen}):
             _say_event(options, event)
         if isinstance(found, BatchView):
             return verdict(await client.batches.wait(options.id))
+        if isinstance(found, WorkflowView):
+            return int((await client.workflows.wait(options.id)).status != "succeeded")
         try:
             await client.wait(options.id)
         except JobFailedError:
@@ -96,13 +101,13 @@ async def watch(options: argparse.Namespace) -> int:
 
 
 async def cancel(options: argparse.Namespace) -> None:
-    """Cancel a job, or a batch with all its jobs.
+    """Cancel a job, or a batch or workflow with all its jobs.
 
     rota cancel 01k9abc-0 --reason 'no longer needed'
     rota cancel 01k9abc
     """
     async with Client(options.url) as client:
-        for cancel_ in (client.cancel, client.batches.cancel):
+        for cancel_ in (client.cancel, client.batches.cancel, client.workflows.cancel):
             with suppress(NotFoundError):
                 await cancel_(options.id, options.reason)
                 break
@@ -171,16 +176,15 @@ def _say_event(options: argparse.Namespace, event: Event) -> None:
     say(options, event, show.gap(event) if event["type"] == "gap" else show.event(event))
 
 
-async def _found(client: Client, id_: str) -> JobView | BatchView:
-    with suppress(NotFoundError):
-        return await client.get(id_)
-    with suppress(NotFoundError):
-        return await client.batches.get(id_)
+async def _found(client: Client, id_: str) -> JobView | BatchView | WorkflowView:
+    for get_ in (client.get, client.batches.get, client.workflows.get):
+        with suppress(NotFoundError):
+            return await get_(id_)
     raise _unknown(id_)
 
 
 def _unknown(id_: str) -> NotFoundError:
-    return NotFoundError(f"There is no job and no batch {id_}")
+    return NotFoundError(f"There is no job, no batch and no workflow {id_}")
 
 
 def _jobs_in(target: str) -> list[Job[..., Any]]:

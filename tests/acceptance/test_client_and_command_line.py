@@ -124,7 +124,7 @@ def test_the_command_line_ends_with_1_when_a_job_fails(system: System) -> None:
     done = system.run("schedule", "add", "--params", "a=one", "b=2", "--wait")
     assert (done.returncode, done.stdout) == (1, "")
     assert "#/params/a" in done.stderr
-    assert system.run("get", "nothing").stderr == "rota: There is no job and no batch nothing\n"
+    assert system.run("get", "nothing").stderr == "rota: There is no job, no batch and no workflow nothing\n"
 
 
 def test_the_command_line_ends_with_2_when_it_is_used_wrongly(system: System) -> None:

@@ -258,6 +258,11 @@ async def test_the_client_and_the_command_line_know_workflows(
     )
     ran = await asyncio.to_thread(system.run, "workflow", "run", str(file), "--wait")
     assert ran.returncode == 0, ran.stderr
+    watched = await asyncio.to_thread(system.run, "watch", id_, "--json")
+    assert watched.returncode == 0, watched.stderr
+    assert '"workflow.succeeded"' in watched.stdout
+    jobs = await asyncio.to_thread(system.run, "list", "--workflow", id_, "--json")
+    assert len(jobs.stdout.splitlines()) == 3
     shown = await asyncio.to_thread(system.run, "workflow", "show", id_)
     assert "first" in shown.stdout
     assert "each" in shown.stdout

@@ -154,7 +154,7 @@ async def test_a_change_of_nothing_is_refused(rota: Rota, gateway: PlayedGateway
 
 
 async def test_what_is_neither_a_job_nor_a_batch_is_not_cancelled(rota: Rota) -> None:
-    assert await rota("cancel", "x") == (1, "", "rota: There is no job and no batch x\n")
+    assert await rota("cancel", "x") == (1, "", "rota: There is no job, no batch and no workflow x\n")
 
 
 async def test_a_redrive_says_which_jobs_and_rows(rota: Rota, gateway: PlayedGateway) -> None:

@@ -166,7 +166,7 @@ async def test_an_id_may_be_that_of_a_batch(rota: Rota, gateway: PlayedGateway) 
 
 
 async def test_an_id_that_is_not_known_is_one_line(rota: Rota) -> None:
-    assert await rota("get", "x") == (1, "", "rota: There is no job and no batch x\n")
+    assert await rota("get", "x") == (1, "", "rota: There is no job, no batch and no workflow x\n")
 
 
 async def test_jobs_are_listed_up_to_a_limit(rota: Rota, gateway: PlayedGateway) -> None:
