@@ -103,6 +103,8 @@ async def load(system: System, client: rota.Client) -> AsyncIterator[Load]:
         yield load
     for id_ in load.accepted.batches:
         assert (await client.batches.wait(id_, timeout=60)).status == "completed"
+    for id_ in load.accepted.workflows:
+        await client.workflows.wait(id_, timeout=60)
     for id_ in load.accepted.jobs:
         await until(lambda id_=id_: client.get(id_), lambda view: view.ended_at is not None)  # type: ignore[misc] # mypy cannot infer a lambda with a default
     assert load.accepted.unanswered == []
