@@ -36,8 +36,6 @@ from rota.protocol import Outcome
 LOADS_AT_ONCE = 32
 TRIES = 3
 TRACEBACK_CHARACTERS = 4000
-EVENTS_AT_ONCE = 500
-"""Events that are stored all or none, before no more commands are taken: the server allows twice as many."""
 
 MAKES = (ScheduleJob, OpenBatch, ScheduleWorkflow)
 """Commands whose aggregate as a rule does not exist yet, so that it need not be looked for."""
@@ -148,15 +146,16 @@ class Handler:
                 one.end("refused", refusal.detail, refusal.slug)
                 continue
             one.end("done")
-            if await self._cascade(turn, one, events, fresh=fresh) >= EVENTS_AT_ONCE:
+            await self._cascade(turn, one, events, fresh=fresh)
+            if turn.is_full:
                 break
         if not fresh and await self._forget_stale(turn):
             return await self._attempt(asked, fresh=False)
         await self._store(turn)
         return count
 
-    async def _cascade(self, turn: Turn, root: Asked, events: Sequence[Event], *, fresh: bool) -> int:
-        """Decide what follows for other aggregates, step by step; return how many events go together with these."""
+    async def _cascade(self, turn: Turn, root: Asked, events: Sequence[Event], *, fresh: bool) -> None:
+        """Decide what follows for other aggregates, step by step: all of it is stored together."""
         identities = [(kind_of(root.command), root.command.id)]
         while following := await self._following(turn, events):
             turn.know(await self._entries([one.command for one in following], turn, fresh=fresh))
@@ -169,7 +168,8 @@ class Handler:
                     events += turn.decide(command, origin)
                 except Refusal as refusal:
                     log.info("what follows from %s is refused: %s", event_id(one.event), refusal.detail)
-        return turn.tie(identities) if len(identities) > 1 else 0
+        if len(identities) > 1:
+            turn.tie(identities)
 
     async def _following(self, turn: Turn, events: Sequence[Event]) -> list[Consequence]:
         """Return what follows from events for other aggregates."""

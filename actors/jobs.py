@@ -51,7 +51,12 @@ class Jobs:
 
     def concerns(self, event: Event, state: JobState) -> bool:
         """Say whether a job of a workflow has begun or ended."""
-        return state.details.workflow is not None and isinstance(event, JobEnded | JobStarted)
+        details = state.details
+        if details.workflow is None:
+            return False
+        # Of a beginning the workflow needs to know only where a time limit hangs on it.
+        has_limit = details.tell_start or details.timeout_seconds is not None
+        return isinstance(event, JobEnded) or (has_limit and isinstance(event, JobStarted))
 
     async def then(self, changes: Sequence[Change]) -> list[Consequence]:
         """Return what workflows are told."""

@@ -14,6 +14,12 @@ from events.catalog import AGGREGATES, AnyCommand
 from events.jetstream.log import Append
 from events.subjects import kind_of
 
+UNIT_EVENTS = 500
+"""Events that are stored all or none, before no more commands are taken: the server allows twice as many."""
+TURN_EVENTS = 2000
+TURN_BYTES = 8 * 1024 * 1024
+"""Of what is made anew, before no more commands are taken."""
+
 
 class Unit(Struct):
     """Aggregates whose events are stored all or none."""
@@ -31,7 +37,10 @@ class Turn:
         self.staged: dict[Identity, Entry] = {}
         """As they will be."""
         self.doubtful: set[Identity] = set()
-        """Aggregates that decided to do nothing; no append would tell that they are not what the log has."""
+        """Aggregates that have decided once to do nothing."""
+        self._events = 0
+        self._largest = 0
+        self._bytes = 0
         self._appends: dict[Identity, Append] = {}
         self._units: dict[Identity, Unit] = {}
 
@@ -45,12 +54,15 @@ class Turn:
         kind = kind_of(command)
         identity = (kind, command.id)
         entry = self.staged[identity]
+        events: list[Event] = []
         try:
             events = AGGREGATES[kind].decide(entry.state, command, self.now)
         finally:
-            self.doubtful.add(identity)
+            if not events:
+                self.doubtful.add(identity)
         if not events:
             return events
+        self._events += len(events)
         append = self._appends.get(identity)
         if append is None:
             append = self._appends[identity] = Append(kind, command.id, entry.sequence, [])
@@ -58,11 +70,13 @@ class Turn:
         append.events.extend(events)
         state = _evolved(kind, entry.state, events)
         self.staged[identity] = Entry(state, entry.sequence)
+        if entry.state is None:
+            self._bytes += AGGREGATES[kind].weigh(state)
         _stamp(kind, state, origin, events)
         return events
 
-    def tie(self, identities: Iterable[Identity]) -> int:
-        """Have what is new of these aggregates stored together; return how many events that is."""
+    def tie(self, identities: Iterable[Identity]) -> None:
+        """Have what is new of these aggregates stored together."""
         first: Unit | None = None
         for identity in identities:
             unit = self._units.get(identity)
@@ -74,10 +88,20 @@ class Turn:
             first.identities.extend(unit.identities)
             for other in unit.identities:
                 self._units[other] = first
-        return sum(len(self._appends[identity].events) for identity in first.identities) if first else 0
+        if first:
+            size = sum(len(self._appends[identity].events) for identity in first.identities)
+            self._largest = max(self._largest, size)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has to be stored before more is decided."""
+        return self._largest >= UNIT_EVENTS or self._events >= TURN_EVENTS or self._bytes >= TURN_BYTES
 
     def undecided(self) -> set[Identity]:
-        """Return the aggregates that have decided to do nothing, and nothing else."""
+        """Return the aggregates that have decided to do nothing, and nothing else.
+
+        No append would tell that they are not what the log has.
+        """
         return self.doubtful - self._appends.keys()
 
     def changes(self) -> dict[Kind, list[Change]]:

@@ -125,7 +125,7 @@ def _again(id_: str, place: WorkflowPlace, state: BatchState | None) -> list[Any
         raise InputError(f"The batch {id_} was cancelled")
     if state.status in ENDED_BATCH:
         # It was its results that could not be collected.
-        done = EndWorkflowJob(id=place.id, job=place.job, outcome="succeeded")
+        done = EndWorkflowJob(id=place.id, job=place.job, outcome="succeeded", at_once=True)
         return [*collected(id_, state.details, state.version)] or [done]
     return []
 

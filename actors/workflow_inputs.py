@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -9,12 +11,11 @@ from msgspec import MsgspecError, Raw, Struct
 
 from actors.workflow_outputs import Outputs
 from events.file_paths import ADDRESS, wrong_path, wrong_url
-from events.jetstream.payloads import Payloads
+from events.jetstream.payloads import DamagedPayloadError, Payloads
 from events.references import (
     INDEX,
     ITEM,
     PARAMS,
-    InvalidReferenceError,
     MissingOutputError,
     Reference,
     pick,
@@ -29,12 +30,35 @@ from rota.jetstream import Connection
 from rota.protocol import MAX_INLINE_BYTES, Payload
 from rota.workflow_protocol import MAX_JOBS
 
-READS_AT_ONCE = 32
+READS_AT_ONCE = 8
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the outputs, as MessagePack, that the inputs of some jobs are made of at once."""
 EMPTY = Raw(b"\x80")
+
+UNUSABLE = (
+    DamagedPayloadError,
+    KeyError,
+    MsgspecError,
+    NotFoundError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What making inputs raises if outputs, references or the params of the workflow are not what they should be."""
 
 
 class InputError(RotaError):
     """The inputs of a job cannot be made; the text says of which one and why."""
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Make an InputError of what is wrong with values that others have given."""
+    try:
+        yield
+    except UNUSABLE as error:
+        raise InputError(f"{what} cannot be used: {str(error) or type(error).__name__}") from error
 
 
 class Params(Struct, frozen=True):
@@ -52,40 +76,41 @@ class Inputs:
         self._outputs = outputs
         self._id = id_
         self._state = state
-        self._params = msgspec.msgpack.decode(state.details.params)
         self._values: dict[int, Any] = {}
         """Outputs, by the numbers of jobs."""
-        self._lists: dict[int, list[Any]] = {}
+        self._room = MAX_BYTES
 
     async def params(self, number: int, run: int | None = None) -> Params:
         """Return the params of a job, or of a run; InputError if they cannot be made."""
-        inputs = msgspec.msgpack.decode(self._state.details.jobs[number].inputs)
-        item = (await self.items(number))[run] if run is not None else None
-        value = await self._resolved(inputs, number, item, run)
-        try:
-            body = msgspec.msgpack.encode(value)
-        except (OverflowError, RecursionError, TypeError) as error:
-            raise InputError(f"The inputs cannot be sent: {error}") from error
+        with usable("The inputs"):
+            inputs = msgspec.msgpack.decode(self._state.details.jobs[number].inputs)
+            item = (await self.items(number))[run] if run is not None else None
+            body = msgspec.msgpack.encode(await self._resolved(inputs, number, item, run))
         if len(body) <= MAX_INLINE_BYTES:
             return Params(Raw(body))
         return Params(EMPTY, await self._put(number, run, body))
 
     async def items(self, number: int) -> list[Any]:
         """Return the list of a fan-out; InputError if it is none, or too long."""
-        if number not in self._lists:
+        # It is the same for all runs: what was released when the list was looked at first.
+        key = (self._id, number, self._state.jobs[number].part.released_at)
+        if (known := self._outputs.lists.get(key)) is not None:
+            return known
+        with usable("for_each"):
             given = msgspec.msgpack.decode(self._state.details.jobs[number].for_each)
             items = await self._resolved(given, number)
-            if not isinstance(items, list):
-                raise InputError(f"for_each is no list but a {type(items).__name__}")
-            if len(items) > MAX_JOBS:
-                raise InputError(f"for_each has {len(items)} items; the limit is {MAX_JOBS}")
-            self._lists[number] = items
-        return self._lists[number]
+        if not isinstance(items, list):
+            raise InputError(f"for_each is no list but a {type(items).__name__}")
+        if len(items) > MAX_JOBS:
+            raise InputError(f"for_each has {len(items)} items; the limit is {MAX_JOBS}")
+        self._outputs.lists.put(key, items)
+        return items
 
     async def files(self, number: int) -> list[str]:
         """Return the files of a batch that are the output of a job; InputError if they are none."""
-        given = msgspec.msgpack.decode(self._state.details.jobs[number].files_from)
-        files = await self._resolved(given, number)
+        with usable("files_from"):
+            given = msgspec.msgpack.decode(self._state.details.jobs[number].files_from)
+            files = await self._resolved(given, number)
         files = [files] if isinstance(files, str) else files
         if not isinstance(files, list) or not files or not all(isinstance(one, str) and one for one in files):
             raise InputError("files_from is no path and no list of paths")
@@ -100,9 +125,12 @@ class Inputs:
     async def _resolved(self, value: Any, number: int, item: Any = None, index: int | None = None) -> Any:
         """Return a value of a job's with all references replaced: to jobs that it needs, and no others."""
         jobs = self._state.details.jobs
-        own = {PARAMS: self._params, ITEM: item, INDEX: index}
+        sources = {one.source for _, one in references(value) if isinstance(one, Reference)}
+        own = {ITEM: item, INDEX: index}
+        if PARAMS in sources:
+            own[PARAMS] = msgspec.msgpack.decode(self._state.details.params)
         needed = {jobs[other].name: other for other in jobs[number].needs}
-        for source in {one.source for _, one in references(value) if isinstance(one, Reference)}:
+        for source in sources:
             if source in needed and needed[source] not in self._values:
                 self._values[needed[source]] = await self._output(needed[source])
 
@@ -114,25 +142,26 @@ class Inputs:
             except MissingOutputError as error:
                 raise InputError(f"{source}: {error}") from error
 
-        try:
-            return resolve(value, look_up)
-        except (InvalidReferenceError, KeyError) as error:
-            raise InputError(f"A reference leads nowhere: {error}") from error
+        return resolve(value, look_up)
 
     async def _output(self, number: int) -> Any:
         """Return the output of a job that has one."""
         job, spec = self._state.jobs[number], self._state.details.jobs[number]
-        try:
+        with usable(f"The output of {spec.name}"):
             if job.fallback:
                 return msgspec.msgpack.decode(spec.defaults)
             if spec.batch:
                 id_ = batch_id(self._id, number, job.part.opened)
                 return msgspec.msgpack.decode(await self._outputs.of_batch(id_))
             if job.fan_out is None:
-                return msgspec.msgpack.decode(await self._outputs.of_job(job_id(self._id, number)))
+                return await self._returned(number)
             return await self._runs(number)
-        except (MsgspecError, RecursionError, NotFoundError) as error:
-            raise InputError(f"The output of {spec.name} cannot be read: {error}") from error
+
+    async def _returned(self, number: int, run: int | None = None) -> Any:
+        """Return what a job or a run has returned, if there is room for it."""
+        body = await self._outputs.of_job(job_id(self._id, number, run), self._room)
+        self._room -= len(body)
+        return msgspec.msgpack.decode(body)
 
     async def _runs(self, number: int) -> list[Any]:
         """Return what the runs of a fan-out have returned, in the order of its list; null for those that failed."""
@@ -141,9 +170,9 @@ class Inputs:
         good = [run for run, part in enumerate(fan_out.runs if fan_out else ()) if part.status == "succeeded"]
         for start in range(0, len(good), READS_AT_ONCE):
             some = good[start : start + READS_AT_ONCE]
-            bodies = await asyncio.gather(*(self._outputs.of_job(job_id(self._id, number, run)) for run in some))
-            for run, body in zip(some, bodies, strict=True):
-                found[run] = msgspec.msgpack.decode(body)
+            values = await asyncio.gather(*(self._returned(number, run) for run in some))
+            for run, value in zip(some, values, strict=True):
+                found[run] = value
         return found
 
     async def _put(self, number: int, run: int | None, body: bytes) -> Payload:

@@ -1,6 +1,7 @@
 """What jobs and batches of workflows have returned: kept for those that come next, else read from the log."""
 
 from collections import OrderedDict
+from datetime import datetime
 from typing import Any
 
 from events.batch_results import ResultsCollected
@@ -18,6 +19,30 @@ from rota.jetstream import Connection
 from rota.protocol import Result
 
 MAX_BYTES = 32 * 1024 * 1024
+ENTRY_BYTES = 300
+"""About what keeping an output takes beside its own bytes."""
+MAX_LISTS = 4
+
+ListKey = tuple[str, int, datetime | None]
+
+
+class Lists:
+    """The lists of the fan-outs that were at work last, decoded: each of their runs needs an item of it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[ListKey, list[Any]] = OrderedDict()
+
+    def get(self, key: ListKey) -> list[Any] | None:
+        """Return the list of a fan-out, named by workflow, number, and when it was released."""
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: ListKey, items: list[Any]) -> None:
+        """Keep a list, in place of one that was used longest ago."""
+        self._kept[key] = items
+        if len(self._kept) > MAX_LISTS:
+            self._kept.popitem(last=False)
 
 
 class Outputs:
@@ -33,6 +58,7 @@ class Outputs:
         """Likewise of batches. They are not kept: a batch may run again elsewhere."""
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
+        self.lists = Lists()
 
     def begin(self) -> None:
         """Forget what was noted and not stored."""
@@ -54,17 +80,20 @@ class Outputs:
                 self._keep(id_, bytes(result.value))
         self.begin()
 
-    async def of_job(self, id_: str) -> bytes:
-        """Return the output of a job that has succeeded; NotFoundError if it was removed."""
+    async def of_job(self, id_: str, room: int) -> bytes:
+        """Return the output of a job that has succeeded.
+
+        NotFoundError if it was removed; ValueError if it has more bytes than there is room for.
+        """
         if result := self._new.get(id_):
-            return await self._body(result)
+            return await self._body(result, room)
         if (kept := self._kept.get(id_)) is not None:
             self._kept.move_to_end(id_)
             return kept
         last = await self._log.last("job", id_)
         if last is None or not isinstance(last.event, JobSucceeded):
             raise NotFoundError(f"The job {id_} has no result any more")
-        return self._keep(id_, await self._body(last.event.result))
+        return self._keep(id_, await self._body(last.event.result, room))
 
     async def of_batch(self, id_: str) -> bytes:
         """Return the output of a batch that has completed; NotFoundError if it was removed."""
@@ -79,15 +108,20 @@ class Outputs:
         results = found.ended if found and isinstance(found.ended, ResultsCollected) else None
         return encode(batch_output(id_, state, results))
 
-    async def _body(self, result: Result) -> bytes:
+    async def _body(self, result: Result, room: int) -> bytes:
+        size = result.payload.size if result.payload else len(bytes(result.value))
+        if size > room:
+            raise ValueError(f"With its {size} bytes the outputs that are used at once are too large")
         return await self._payloads.get(result.payload) if result.payload else bytes(result.value)
 
     def _keep(self, id_: str, body: bytes) -> bytes:
-        self._bytes += len(body) - len(self._kept.pop(id_, b""))
+        if (old := self._kept.pop(id_, None)) is not None:
+            self._bytes -= len(old) + ENTRY_BYTES
         self._kept[id_] = body
+        self._bytes += len(body) + ENTRY_BYTES
         while self._bytes > MAX_BYTES:
             _, oldest = self._kept.popitem(last=False)
-            self._bytes -= len(oldest)
+            self._bytes -= len(oldest) + ENTRY_BYTES
         return body
 
 

@@ -163,6 +163,7 @@ def _impossible(event: WorkflowJobReleased, error: InputError) -> EndWorkflowJob
         outcome="failed",
         fault=fault,
         made=False,
+        at_once=True,
     )
 
 

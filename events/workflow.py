@@ -11,7 +11,8 @@ from msgspec import Meta, Raw, Struct
 
 from events.base import Command, Event
 from events.batch import BatchDetails
-from rota.protocol import NIL, JobFault, Name, RetryPolicy
+from rota.batch_protocol import Count, Share
+from rota.protocol import NIL, JobFault, Name, RetryPolicy, Seconds
 from rota.workflow_protocol import MAX_JOBS, Rule
 
 Number = Annotated[int, Meta(ge=0, lt=MAX_JOBS)]
@@ -36,9 +37,9 @@ class WorkflowJob(Struct, frozen=True, omit_defaults=True):
     after: tuple[Number, ...] = ()
     """Other jobs that it comes after."""
     retry: RetryPolicy = RetryPolicy()
-    timeout_seconds: float | None = None
-    waiting_timeout_seconds: float | None = None
-    total_timeout_seconds: float | None = None
+    timeout_seconds: Seconds | None = None
+    waiting_timeout_seconds: Seconds | None = None
+    total_timeout_seconds: Seconds | None = None
     on_timeout: Rule = "fail_workflow"
     on_failure: Rule = "fail_workflow"
     defaults: Raw = NIL
@@ -47,8 +48,8 @@ class WorkflowJob(Struct, frozen=True, omit_defaults=True):
     for_each: Raw = NIL
     """Of a fan-out: a list, or a reference to one; else nil."""
     max_parallel: Annotated[int, Meta(ge=1)] | None = None
-    tolerated_failures: int | None = None
-    tolerated_failures_share: float | None = None
+    tolerated_failures: Count | None = None
+    tolerated_failures_share: Share | None = None
     batch: BatchDetails | None = None
     """Of a batch: all but its params, which are the inputs."""
     files_from: Raw = NIL
@@ -67,7 +68,7 @@ class WorkflowDetails(Struct, frozen=True, omit_defaults=True):
     jobs: Annotated[tuple[WorkflowJob, ...], Meta(min_length=1, max_length=MAX_JOBS)]
     params: Raw = NO_PARAMS
     """A MessagePack map."""
-    timeout_seconds: float | None = None
+    timeout_seconds: Seconds | None = None
     max_parallel: Annotated[int, Meta(ge=1)] | None = None
     labels: dict[str, str] = {}
     rerun_of: str | None = None
@@ -111,6 +112,8 @@ class EndWorkflowJob(Command, frozen=True, kw_only=True, tag="workflow.end_job")
     fault: JobFault | None = None
     made: bool = True
     """Whether there was a job at all."""
+    at_once: bool = False
+    """Whether this is the answer to its release, and is stored together with that."""
 
 
 class ExpireWorkflowJob(Command, frozen=True, kw_only=True, tag="workflow.expire_job"):

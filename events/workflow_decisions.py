@@ -39,6 +39,8 @@ from rota.workflow_protocol import ENDED_WORKFLOW
 JOB_BYTES = 400
 """About what a job or a run takes in the state."""
 LEAST_SNAPSHOTS = 200
+MAX_ID = 64
+"""The ids of its jobs and batches, and of their jobs, begin with it."""
 
 
 def decide(state: WorkflowState | None, command: WorkflowCommand, now: datetime) -> list[Event]:
@@ -67,6 +69,8 @@ def decide(state: WorkflowState | None, command: WorkflowCommand, now: datetime)
 
 def _schedule(command: ScheduleWorkflow, now: datetime) -> list[Event]:
     details = command.details
+    if len(command.id) > MAX_ID or not command.id.isalnum():
+        raise InvalidCommandError(f"The id of a workflow has letters and digits, {MAX_ID} at most: {command.id}")
     waits_for = [before(job) for job in details.jobs]
     if any(other >= len(waits_for) for others in waits_for for other in others):
         raise InvalidCommandError(f"A job of the workflow {command.id} depends on one that there is not")
@@ -122,12 +126,12 @@ def _refusal(id_: str, why: str) -> EndedError:
 
 
 def _is_answer(command: WorkflowCommand) -> bool:
-    """Say whether it is told of a job in the same moment in which that is released."""
-    return isinstance(command, ExpandWorkflowJob) or (isinstance(command, EndWorkflowJob) and not command.made)
+    """Say whether it is told of a job in the same moment in which that is released: both are stored together."""
+    return isinstance(command, ExpandWorkflowJob) or (isinstance(command, EndWorkflowJob) and command.at_once)
 
 
 def _weigh(state: WorkflowState) -> int:
-    return JOB_BYTES * (2 * len(state.jobs) + state.runs)
+    return state.weight + JOB_BYTES * (2 * len(state.jobs) + state.runs)
 
 
 def _snapshots(state: WorkflowState) -> int:

@@ -10,6 +10,7 @@ from events.workflow import (
     EndedPart,
     WorkflowAttemptExpired,
     WorkflowCancelled,
+    WorkflowDetails,
     WorkflowEvent,
     WorkflowFailed,
     WorkflowFallbackApplied,
@@ -33,6 +34,9 @@ from events.workflow import (
 )
 from events.workflow_graph import dependents
 from events.workflow_state import FanOut, JobState, Part, WorkflowState, before
+
+EDGE_BYTES = 80
+"""About what a dependency takes in the state, which has it both ways."""
 
 Ended = WorkflowJobSucceeded | WorkflowJobFailed | WorkflowJobTimedOut | WorkflowJobCancelled
 
@@ -92,7 +96,14 @@ def _begun(event: WorkflowScheduled) -> WorkflowState:
         ready=tuple(number for number, others in enumerate(waits_for) if not others),
         unsettled=len(waits_for),
         began_at=event.at,
+        weight=_weight(event.details),
     )
+
+
+def _weight(details: WorkflowDetails) -> int:
+    given = sum(len(part) for job in details.jobs for part in (job.inputs, job.for_each, job.defaults))
+    edges = sum(len(job.needs) + len(job.after) for job in details.jobs)
+    return len(details.params) + given + EDGE_BYTES * edges
 
 
 def _moved(

@@ -1,5 +1,7 @@
 """What a workflow is told of its jobs, runs and batches, and what it notes of that."""
 
+from datetime import timedelta
+
 from events.workflow import (
     EndWorkflowJob,
     ExpandWorkflowJob,
@@ -21,6 +23,9 @@ from events.workflow_state import JobState, Part, WorkflowState
 from events.workflow_turn import Turn
 from rota.protocol import JobFault
 from rota.workflow_protocol import MAX_RUNS
+
+REPORT_TIME = timedelta(seconds=3)
+"""A worker that begins a job has told so by then: what it says beyond that is said by a clock that is wrong."""
 
 
 def note(turn: Turn, command: EndWorkflowJob | StartWorkflowJob | ExpireWorkflowJob | ExpandWorkflowJob) -> None:
@@ -82,7 +87,7 @@ def _start(turn: Turn, command: StartWorkflowJob) -> None:
             job=command.job,
             run=command.run,
             attempt=command.attempt,
-            started_at=command.started_at,
+            started_at=min(turn.now, max(command.started_at, turn.now - REPORT_TIME)),
         )
 
 

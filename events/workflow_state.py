@@ -119,6 +119,8 @@ class WorkflowState(Struct, frozen=True):
     """When it was scheduled, or retried last."""
     retry: int = 0
     retry_key: str | None = None
+    weight: int = 0
+    """Bytes that its params, inputs and dependencies take, about."""
 
     def failures(self) -> int:
         """Return how many jobs have no output."""

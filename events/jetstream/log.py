@@ -14,9 +14,14 @@ from events.jetstream.chain import chain
 from events.jetstream.direct import sequence_of
 from events.jetstream.topology import EVENTS
 from events.subjects import aggregate_filter, event_subject
-from rota.errors import RotaError
+from rota.errors import RotaError, TooLargeError
 from rota.follow import CREDIT, Follower
 from rota.jetstream import MAX_BATCH, WRONG_LAST_SEQUENCE, Connection, JetStreamError, Message
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""Of units that share an atomic batch: the server takes more, but the longer the more rarely."""
+UNIT_BYTES = 64 * 1024 * 1024
+"""Of a unit, which is a batch alone if it is large."""
 
 
 class SequenceConflictError(RotaError):
@@ -66,18 +71,19 @@ def _messages(append: Append) -> list[Message]:
     ]
 
 
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+def _batches(sizes: Sequence[int], weights: Sequence[int]) -> Iterator[list[int]]:
     """Yield which of the units with more than one message go together, by their numbers."""
     batch: list[int] = []
-    room = MAX_BATCH
-    for number, size in enumerate(sizes):
+    room, bytes_left = MAX_BATCH, BATCH_BYTES
+    for number, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
         if size <= 1:
             continue
-        if size > room and batch:
+        if batch and (size > room or weight > bytes_left):
             yield batch
-            batch, room = [], MAX_BATCH
+            batch, room, bytes_left = [], MAX_BATCH, BATCH_BYTES
         batch.append(number)
         room -= size
+        bytes_left -= weight
     if batch:
         yield batch
 
@@ -112,12 +118,15 @@ class Log:
         """
         messages = [[_messages(append) for append in unit] for unit in units]
         sizes = [sum(map(len, unit)) for unit in messages]
+        weights = [sum(len(message.body) for append in unit for message in append) for unit in messages]
+        if max(weights, default=0) > UNIT_BYTES:
+            raise TooLargeError(f"What is stored together takes {max(weights)} bytes; the limit is {UNIT_BYTES}")
         single = [number for number, size in enumerate(sizes) if size == 1]
         last: dict[int, int] = {}
         try:
             alone = await self._connection.publish_each([messages[number][0][0] for number in single])
             last.update(zip(single, alone, strict=True))
-            for batch in _batches(sizes):
+            for batch in _batches(sizes, weights):
                 flat = [message for number in batch for append in messages[number] for message in append]
                 sequence = await self._connection.publish_all(flat) - len(flat)
                 # The server gives what is stored together one sequence after the other.

@@ -13,6 +13,7 @@ from msgspec import DecodeError
 
 from events.base import event_id
 from events.catalog import decode_event
+from events.jetstream.bus import Bus
 from events.jetstream.direct import scan
 from events.jetstream.log import Log
 from events.jetstream.repository import load_state
@@ -21,6 +22,8 @@ from events.jetstream.snapshots import Snapshots
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import COMMANDS, EVENTS, SNAPSHOTS, STREAMS, WORK
 from events.job import JobAttemptFailed, JobQueued, JobScheduled, ReleaseJob
+from events.workflow import AdvanceWorkflow
+from events.workflow_progress import has_more
 from events.workflow_timers import timers
 from rota.jetstream import STREAM_NOT_FOUND, Connection, JetStreamError, Message, Msg
 from rota.protocol import FailJob, SucceedJob
@@ -149,12 +152,16 @@ async def _set_timer(connection: Connection, sequence: int) -> None:
 
 
 async def _set_limits(connection: Connection, workflow: str) -> int:
-    """Set the timers of a workflow; return how many."""
+    """Set the timers of a workflow, and have it go on; return how many timers that were."""
     state, sequence = await load_state(Log(connection), Snapshots(connection), "workflow", workflow)
-    event = f"{workflow}.{state.version}" if sequence else ""
-    due = list(timers(workflow, state)) if sequence else []
+    if not sequence:
+        return 0
+    due = list(timers(workflow, state))
     for timer in due:
-        await set_timer(connection, timer.command, timer.due, event)
+        await set_timer(connection, timer.command, timer.due, f"{workflow}.{state.version}")
+    if has_more(state):
+        # It had asked itself to go on, and what it asked may be lost.
+        await Bus(connection).send([AdvanceWorkflow(id=workflow)], caller="mend")
     return len(due)
 
 

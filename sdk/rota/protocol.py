@@ -110,10 +110,10 @@ class WorkflowPlace(Struct, frozen=True, omit_defaults=True):
     """Which part of which workflow a job or a batch is."""
 
     id: Id
-    job: int
+    job: Annotated[int, Meta(ge=0)]
     """Its number in the list of jobs, from 0."""
     name: str
-    run: int | None = None
+    run: Annotated[int, Meta(ge=0)] | None = None
     """Of a fan-out: its number in the list, from 0."""
 
 

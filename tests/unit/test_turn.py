@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from actors.cache import Entry
-from actors.turn import Turn
+from actors.turn import TURN_BYTES, TURN_EVENTS, UNIT_EVENTS, Turn
 from events.base import Origin, UnknownAggregateError
 from events.catalog import AnyCommand
 from events.job import CancelJob, ScheduleJob
@@ -41,7 +41,7 @@ def test_what_is_not_tied_is_stored_by_itself() -> None:
 
 def test_what_is_tied_is_stored_together() -> None:
     turn = turn_with("a", "b", "c")
-    assert turn.tie([("job", "a"), ("job", "c")]) == 2
+    turn.tie([("job", "a"), ("job", "c")])
     assert units(turn) == [["a", "c"], ["b"]]
 
 
@@ -58,8 +58,8 @@ def test_what_has_no_events_is_not_tied() -> None:
     turn.know({("job", "b"): Entry(None, 0)})
     with pytest.raises(UnknownAggregateError):
         decide(turn, CancelJob(id="b"))
-    assert turn.tie([("job", "b")]) == 0
-    assert turn.tie([("job", "a"), ("job", "b")]) == 1
+    turn.tie([("job", "b")])
+    turn.tie([("job", "a"), ("job", "b")])
     assert units(turn) == [["a"]]
     assert turn.undecided() == {("job", "b")}
 
@@ -70,3 +70,24 @@ def test_later_commands_see_what_was_decided_before() -> None:
     [[append]] = turn.units()
     assert [event.originator_version for event in append.events] == [1, 2]
     assert append.expected == 0
+
+
+def test_it_is_full_when_much_is_stored_together() -> None:
+    jobs = [f"j{number}" for number in range(UNIT_EVENTS)]
+    turn = turn_with(*jobs)
+    assert not turn.is_full
+    turn.tie(("job", job) for job in jobs[1:])
+    assert not turn.is_full
+    turn.tie(("job", job) for job in jobs)
+    assert turn.is_full
+
+
+def test_it_is_full_when_there_is_much_at_all() -> None:
+    assert turn_with(*(f"j{number}" for number in range(TURN_EVENTS))).is_full
+
+
+def test_it_is_full_when_what_is_new_is_large() -> None:
+    turn = Turn(NOW)
+    turn.know({("job", "a"): Entry(None, 0)})
+    decide(turn, ScheduleJob(id="a", details=JobDetails("add", "sums", Raw(bytes(TURN_BYTES)))))
+    assert turn.is_full

@@ -1,6 +1,6 @@
 """The workflow's decider: given events, when a command comes, then events."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -45,6 +45,7 @@ from events.workflow import (
     WorkflowTimedOut,
 )
 from events.workflow_decisions import decide
+from events.workflow_parts import REPORT_TIME
 from events.workflow_progress import AT_ONCE, has_more
 from events.workflow_state import WorkflowState
 from rota.protocol import JobFault
@@ -336,9 +337,32 @@ def test_an_attempt_that_takes_too_long_has_failed_and_the_next_is_another() -> 
         said(WorkflowAttemptExpired, job=0, attempt=1, started_at=NOW),
     )
     state = then(state, expire(0, "running"))
-    again = StartWorkflowJob(id="w", job=0, attempt=2, started_at=LATER)
-    state = then(state, again, said(WorkflowJobStarted, job=0, attempt=2, started_at=LATER))
+    earlier = NOW - timedelta(seconds=1)
+    again = StartWorkflowJob(id="w", job=0, attempt=2, started_at=earlier)
+    state = then(state, again, said(WorkflowJobStarted, job=0, attempt=2, started_at=earlier))
     then(state, expire(0, "running"))
+
+
+@pytest.mark.parametrize(("told", "counted"), [(LATER, NOW), (NOW - timedelta(hours=1), NOW - REPORT_TIME)])
+def test_a_worker_whose_clock_is_wrong_gains_and_loses_no_time(told: datetime, counted: datetime) -> None:
+    state = given(scheduled(plain(**LIMITS)), released(0))
+
+    begun = StartWorkflowJob(id="w", job=0, attempt=1, started_at=told)
+    then(state, begun, said(WorkflowJobStarted, job=0, attempt=1, started_at=counted))
+
+
+def test_what_is_told_in_the_moment_of_a_release_releases_nothing_itself() -> None:
+    state = given(scheduled(plain(**DEFAULTS), plain(0)), released(0))
+
+    state = then(state, end(0, at_once=True), succeeded(0))
+    assert has_more(state)
+    then(state, AdvanceWorkflow(id="w"), released(1))
+
+
+@pytest.mark.parametrize("id_", ["w-1", "w_1", "w" * 65])
+def test_the_id_of_a_workflow_leaves_room_for_those_of_its_jobs(id_: str) -> None:
+    with pytest.raises(InvalidCommandError):
+        decide(None, ScheduleWorkflow(id=id_, details=workflow(plain())), NOW)
 
 
 def test_a_job_that_takes_too_long_in_all_is_withdrawn_if_its_rule_does_not_wait_for_it() -> None:

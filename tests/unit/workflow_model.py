@@ -245,7 +245,8 @@ class World:
     def _released(self, event: WorkflowJobReleased) -> list[WorkflowCommand]:
         place = (event.job, event.run)
         spec = self.details.jobs[event.job]
-        impossible = EndWorkflowJob(id="w", job=event.job, run=event.run, outcome="failed", made=False)
+        facts: dict[str, Any] = {"outcome": "failed", "made": False, "at_once": True}
+        impossible = EndWorkflowJob(id="w", job=event.job, run=event.run, **facts)
         if spec.batch:
             return self._opened(event, impossible)
         if spec.fans_out and event.run is None:
