@@ -205,8 +205,6 @@ class Handler:
                 await role.before(some)
         units = turn.units()
         stored = await self._log.append_units(units)
-        for role in self._roles.values():
-            role.stored()
         for unit, sequences in zip(units, stored, strict=True):
             for append, sequence in zip(unit, sequences, strict=True):
                 identity = (append.kind, append.id)
@@ -216,6 +214,10 @@ class Handler:
                 if is_due(aggregate, turn.known[identity].state, state):
                     with suppress(RotaError):  # losing one costs time, nothing else
                         await self._snapshots.save(aggregate, append.id, state, sequence)
+        for kind, some in changes.items():
+            if role := self._roles.get(kind):
+                with suppress(UnavailableError):
+                    await role.after(some)
 
     async def _entries(self, commands: Sequence[AnyCommand], turn: Turn, *, fresh: bool) -> dict[Identity, Entry]:
         """Return the aggregates of the commands that the turn does not know, from the cache or the log."""

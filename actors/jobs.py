@@ -8,6 +8,7 @@ from typing import Any
 from actors.roles import Change, Consequence
 from actors.workflow_outputs import Outputs
 from events.base import Event, Kind, event_id
+from events.jetstream.log import Log
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import WORK
 from events.job import (
@@ -39,15 +40,13 @@ class Jobs:
 
     def __init__(self, connection: Connection, outputs: Outputs) -> None:
         self._connection = connection
+        self._log = Log(connection)
         self._outputs = outputs
         self._withdrawing: dict[str, asyncio.Task[None]] = {}
         """By the ids of jobs that were cancelled just now."""
 
     def begin(self) -> None:
         """Do nothing: what it keeps is right whatever is stored."""
-
-    def stored(self) -> None:
-        """Do nothing, as with `begin`."""
 
     def concerns(self, event: Event, state: JobState) -> bool:
         """Say whether a job of a workflow has begun or ended."""
@@ -70,7 +69,7 @@ class Jobs:
         return found
 
     async def before(self, changes: Sequence[Change]) -> None:
-        """Set the timers of waiting jobs, and withdraw the work of cancelled ones."""
+        """Set the timers of waiting jobs."""
         tasks = []
         for event in (event for change in changes for event in change.events):
             match event:
@@ -80,15 +79,24 @@ class Jobs:
                 case JobAttemptFailed() if event.retry_at > event.at:
                     release = ReleaseJob(id=event.originator_id, attempt=event.attempt + 1)
                     tasks.append(set_timer(self._connection, release, event.retry_at, event_id(event)))
-                case JobCancelled():
-                    tasks.append(self._connection.purge(WORK, work_of(event.originator_id)))
-                    self._withdraw_later(event.originator_id)
                 case JobRedriven():
                     # Its new work is not to be withdrawn with the old.
                     if again := self._withdrawing.pop(event.originator_id, None):
                         again.cancel()
         if tasks:
             await asyncio.gather(*tasks)
+
+    async def after(self, changes: Sequence[Change]) -> None:
+        """Withdraw the work of cancelled jobs.
+
+        Before it is stored that would do harm: another owner may have decided otherwise, and the job would wait for
+        ever for a worker.
+        """
+        for change in changes:
+            cancelled = [event for event in change.events if isinstance(event, JobCancelled)]
+            if cancelled and change.state.status == "cancelled":
+                await self._connection.purge(WORK, work_of(cancelled[0].originator_id))
+                self._withdraw_later(cancelled[0].originator_id)
 
     def _withdraw_later(self, job: str) -> None:
         task = asyncio.create_task(self._withdraw_again(job))
@@ -103,11 +111,14 @@ class Jobs:
     async def _withdraw_again(self, job: str) -> None:
         """Purge once more: the server offers work a moment after `job.queued`, maybe after the first purge.
 
-        It does no harm, since a job whose cancellation was sent is only queued again when it is redriven.
+        Somebody, maybe another owner, may have redriven the job meanwhile: its new work stays.
         """
         for seconds in WITHDRAW_AGAIN_SECONDS:
             await asyncio.sleep(seconds)
             with suppress(UnavailableError):
+                last = await self._log.last("job", job)
+                if last is None or not isinstance(last.event, JobCancelled):
+                    return
                 await self._connection.purge(WORK, work_of(job))
 
 

@@ -14,6 +14,8 @@ class Change(Struct, frozen=True):
 
     events: Sequence[Event]
     state: Any
+    was: Any = None
+    """Its state before them; None if it is new, or not asked for."""
 
 
 class Consequence(Struct, frozen=True):
@@ -29,7 +31,7 @@ class Role(Protocol):
     kind: Kind
 
     def begin(self) -> None:
-        """Note that decisions are begun; those before were stored if `stored` was called since, else never."""
+        """Note that decisions are begun; those before were stored if `after` was called since, else never."""
 
     def concerns(self, event: Event, state: Any) -> bool:
         """Say whether other aggregates have to be told of an event, given the state after it."""
@@ -47,5 +49,5 @@ class Role(Protocol):
         So it must do no harm if the events are never stored.
         """
 
-    def stored(self) -> None:
-        """Note that what was decided since `begin` is stored."""
+    async def after(self, changes: Sequence[Change]) -> None:
+        """Take back what is needed no more, now that the events are stored; it may be lost with the process."""

@@ -108,7 +108,8 @@ class Turn:
         """Return what is new, by kinds of aggregates."""
         found: dict[Kind, list[Change]] = {}
         for identity, append in self._appends.items():
-            found.setdefault(append.kind, []).append(Change(append.events, self.staged[identity].state))
+            state, was = self.staged[identity].state, self.known[identity].state
+            found.setdefault(append.kind, []).append(Change(append.events, state, was))
         return found
 
     def units(self) -> list[list[Append]]:

@@ -47,9 +47,6 @@ class Batches:
     def begin(self) -> None:
         """Do nothing: it keeps nothing."""
 
-    def stored(self) -> None:
-        """Do nothing: it keeps nothing."""
-
     def concerns(self, event: Event, state: BatchState) -> bool:
         """Say whether a batch of a workflow has ended, or its results are there."""
         return state.details.workflow is not None and isinstance(event, ENDS | COLLECTED)
@@ -68,6 +65,9 @@ class Batches:
 
     async def before(self, changes: Sequence[Change]) -> None:
         """Do nothing: all that follows is told."""
+
+    async def after(self, changes: Sequence[Change]) -> None:
+        """Do nothing, as above."""
 
 
 async def started_batch(

@@ -18,21 +18,14 @@ from events.workflow import (
     EndWorkflowJob,
     ExpandWorkflowJob,
     WorkflowAttemptExpired,
-    WorkflowEnded,
     WorkflowJob,
-    WorkflowJobFailed,
     WorkflowJobReleased,
-    WorkflowJobStarted,
-    WorkflowJobSucceeded,
-    WorkflowJobTimedOut,
     WorkflowJobWithdrawn,
-    WorkflowRetried,
-    WorkflowScheduled,
 )
 from events.workflow_ids import job_id
 from events.workflow_progress import has_more
 from events.workflow_state import WorkflowState
-from events.workflow_timers import limits, part_timers, whole_timer
+from events.workflow_timers import touched_timers
 from rota.jetstream import Connection
 from rota.protocol import FailJob, JobDetails, JobFault, WorkflowPlace
 
@@ -52,10 +45,6 @@ class Workflows:
     def begin(self) -> None:
         """Forget outputs that were not stored."""
         self._outputs.begin()
-
-    def stored(self) -> None:
-        """Keep the outputs that were."""
-        self._outputs.stored()
 
     def concerns(self, event: Event, _: WorkflowState) -> bool:
         """Say whether something has to be started or stopped."""
@@ -82,43 +71,32 @@ class Workflows:
         return found
 
     async def before(self, changes: Sequence[Change]) -> None:
-        """Set and cancel timers, and have workflows asked to go on that have more to do than was decided."""
+        """Set timers, and have workflows asked to go on that have more to do than was decided."""
         tasks: list[Any] = []
         more: list[AnyCommand] = []
         for change in changes:
-            for event in change.events:
-                tasks += self._timing(event, change.state)
+            id_ = change.events[0].originator_id
+            cause = event_id(change.events[-1])
+            known = touched_timers(id_, change.was, change.events)
+            for command, due in touched_timers(id_, change.state, change.events).items():
+                if command not in known:
+                    tasks.append(set_timer(self._connection, command, due, cause))
             if has_more(change.state):
-                more.append(AdvanceWorkflow(id=change.events[0].originator_id))
+                more.append(AdvanceWorkflow(id=id_))
         if more:
             tasks.append(self._bus.send(more, caller="workflow"))
         if tasks:
             await asyncio.gather(*tasks)
 
-    def _timing(self, event: Event, state: WorkflowState) -> list[Any]:
-        """Return what sets or cancels timers because of an event, to be awaited."""
-        id_ = event.originator_id
-        match event:
-            case WorkflowScheduled() | WorkflowRetried():
-                timer = whole_timer(id_, state)
-                return [set_timer(self._connection, timer.command, timer.due, event_id(event))] if timer else []
-            case WorkflowEnded():
-                timer = whole_timer(id_, state)
-                return [cancel_timer(self._connection, timer.command)] if timer else []
-            case WorkflowJobReleased() | WorkflowJobStarted():
-                part = state.jobs[event.job].part_of(event.run)
-                starts = isinstance(event, WorkflowJobStarted)
-                return [
-                    set_timer(self._connection, timer.command, timer.due, event_id(event))
-                    for timer in part_timers(id_, state, event.job, event.run, part)
-                    if starts == (timer.command.limit == "running")
-                ]
-            case WorkflowJobSucceeded() | WorkflowJobFailed() | WorkflowJobTimedOut() | WorkflowJobWithdrawn():
-                part = state.jobs[event.job].part_of(event.run)
-                ended = limits(id_, state.details.jobs[event.job], event.job, event.run, part)
-                return [cancel_timer(self._connection, command) for command in ended]
-            case _:
-                return []
+    async def after(self, changes: Sequence[Change]) -> None:
+        """Keep the outputs that were stored, and cancel the timers of what is over."""
+        self._outputs.stored()
+        for change in changes:
+            id_ = change.events[0].originator_id
+            due = touched_timers(id_, change.state, change.events)
+            for command in touched_timers(id_, change.was, change.events):
+                if command not in due:
+                    await cancel_timer(self._connection, command)
 
     async def _released(self, event: WorkflowJobReleased, state: WorkflowState, inputs: Inputs) -> list[AnyCommand]:
         """Return what starts a job, a run, a fan-out or a batch; or says that it cannot be."""

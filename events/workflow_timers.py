@@ -1,18 +1,21 @@
 """The time limits of a workflow: when each is over, and which command says so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from events.workflow import ExpireWorkflow, ExpireWorkflowJob, WorkflowJob
+from events.base import Event
+from events.workflow import ExpireWorkflow, ExpireWorkflowJob, WorkflowJob, WorkflowPart
 from events.workflow_state import Part, WorkflowState
+from rota.workflow_protocol import ENDED_WORKFLOW
 
 GRACE_SECONDS = 0.5
 """A worker ends an attempt that takes too long by itself, and knows why: it is given this much time to say so."""
 
 
+TimedCommand = ExpireWorkflow | ExpireWorkflowJob
 C = TypeVar("C", ExpireWorkflow, ExpireWorkflowJob)
 
 
@@ -33,6 +36,20 @@ def timers(id_: str, state: WorkflowState) -> Iterator[Timer[ExpireWorkflow] | T
         yield from part_timers(id_, state, number, None, job.part)
         for run, part in enumerate(job.fan_out.runs if job.fan_out else ()):
             yield from part_timers(id_, state, number, run, part)
+
+
+def touched_timers(id_: str, state: WorkflowState | None, events: Sequence[Event]) -> dict[TimedCommand, datetime]:
+    """Return the timers that are set of the whole, and of the jobs and runs that some events are about."""
+    if state is None or state.status in ENDED_WORKFLOW:
+        return {}
+    found: dict[TimedCommand, datetime] = {}
+    if timer := whole_timer(id_, state):
+        found[timer.command] = timer.due
+    for number, run in {(event.job, event.run) for event in events if isinstance(event, WorkflowPart)}:
+        job = state.jobs[number]
+        if run is None or job.fan_out:
+            found |= {timer.command: timer.due for timer in part_timers(id_, state, number, run, job.part_of(run))}
+    return found
 
 
 def whole_timer(id_: str, state: WorkflowState) -> Timer[ExpireWorkflow] | None:
