@@ -232,9 +232,15 @@ class Handler:
             if fresh or not (cached or isinstance(command, MAKES)):
                 missing.append(identity)
         for some in chunks(missing, LOADS_AT_ONCE):
-            loaded = await asyncio.gather(*(load_state(self._log, self._snapshots, *identity) for identity in some))
+            loaded = await asyncio.gather(*map(self._load, some))
             found.update((identity, Entry(*state)) for identity, state in zip(some, loaded, strict=True))
         return found
+
+    async def _load(self, identity: Identity) -> tuple[Any, int]:
+        """Return a state and its sequence as the log has them, from what is remembered of it on."""
+        cached = self._cache.get(identity) or Entry(None, 0)
+        known = (cached.state, cached.sequence)
+        return await load_state(self._log, self._snapshots, *identity, known=known)
 
     async def _give_up(self, asked: Asked, error: Exception, tries: int) -> None:
         command = asked.command

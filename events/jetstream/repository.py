@@ -8,10 +8,17 @@ from events.jetstream.log import Log, Recorded
 from events.jetstream.snapshots import Snapshots
 
 
-async def load_state(log: Log, snapshots: Snapshots, kind: Kind, id_: str) -> tuple[Any, int]:
-    """Return an aggregate's state (None before its first event) and the log's sequence of its last event."""
+async def load_state(
+    log: Log, snapshots: Snapshots, kind: Kind, id_: str, *, known: tuple[Any, int] = (None, 0)
+) -> tuple[Any, int]:
+    """Return an aggregate's state (None before its first event) and the log's sequence of its last event.
+
+    What is `known` of it, likewise, need not be read again.
+    """
     aggregate = AGGREGATES[kind]
-    state, last = await snapshots.load(aggregate, id_) if aggregate.snapshot_every else (None, 0)
+    state, last = known
+    if state is None and aggregate.snapshot_every:
+        state, last = await snapshots.load(aggregate, id_)
     later = await log.load(kind, id_, after=last)
     if state and not await _fits(log, kind, id_, (state.version, last), later):
         state, last = None, 0

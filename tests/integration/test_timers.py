@@ -3,11 +3,15 @@
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+from events.jetstream.log import Append
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import COMMANDS, prepare
+from events.jetstream.work import make_timers
 from events.job import ReleaseJob
 from events.subjects import timer_subject
+from events.workflow import WorkflowCancelled, WorkflowScheduled
 from rota.jetstream import Connection
+from tests.integration.workflow_side import job, workflow
 from tests.integration.write_side import WriteSide, nats_server, new_id, restart
 
 HOUR = timedelta(hours=1)
@@ -86,3 +90,17 @@ async def test_a_timer_outlives_a_nats_server_that_is_killed(tmp_path: Path) -> 
 
         async with await Connection.open(url, name="again") as again:
             await arrived(WriteSide(again), command)
+
+
+async def test_the_limits_of_a_workflow_are_made_anew_and_it_is_asked_to_go_on(write_side: WriteSide) -> None:
+    details = workflow(job("a", "nobody"), timeout_seconds=90.0)
+    begun = WorkflowScheduled(originator_id="w1", originator_version=1, at=datetime.now(UTC), details=details)
+    ended = WorkflowScheduled(originator_id="w2", originator_version=1, at=datetime.now(UTC), details=details)
+    over = WorkflowCancelled(originator_id="w2", originator_version=2, at=datetime.now(UTC))
+    await write_side.log.append([Append("workflow", "w1", 0, [begun]), Append("workflow", "w2", 0, [ended, over])])
+
+    assert await make_timers(write_side.connection) == 1
+
+    assert await write_side.messages(COMMANDS, "rota.timer.workflow.*") == 1
+    assert await write_side.messages(COMMANDS, "rota.command.*.workflow.w1.advance") == 1
+    assert await write_side.messages(COMMANDS) == 2

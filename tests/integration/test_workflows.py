@@ -33,7 +33,7 @@ from events.workflow import (
 )
 from events.workflow_ids import job_id
 from events.workflow_progress import AT_ONCE
-from rota.protocol import MAX_INLINE_BYTES, JobFault, RetryPolicy, StartJob, Work
+from rota.protocol import MAX_INLINE_BYTES, JobFault, Result, RetryPolicy, StartJob, SucceedJob, Work
 from rota.worker import Worker
 from tests.integration.test_worker import working
 from tests.integration.workflow_side import KINDS, end, ended, job, of, output, run, schedule, workflow
@@ -132,6 +132,28 @@ async def test_large_outputs_and_inputs_are_kept_beside_the_log(write_side: Writ
     assert last
     assert isinstance(last.event, JobSucceeded)
     assert last.event.result.payload
+
+
+async def test_a_result_that_nobody_can_read_fails_who_uses_it_and_nothing_else(write_side: WriteSide) -> None:
+    id_ = await schedule(
+        write_side,
+        workflow(
+            job("a", "nobody"),
+            job("b", inputs={"value": {"from": "a"}}, on_failure="use_defaults", defaults=1),
+            job("c", "nobody"),
+        ),
+    )
+    for number, value in ((0, b"\xa2\xff\xfe"), (2, b"\x01")):
+        name = job_id(id_, number)
+        await write_side.until(name, "job.queued")
+        now = datetime.now(UTC)
+        result = Result(msgspec.Raw(value))
+        await write_side.send(SucceedJob(id=name, attempt=1, worker="odd", started_at=now, result=result))
+    events = await ended(write_side, id_)
+    assert end(events) == "Succeeded"
+    [failed] = of(events, WorkflowJobFailed)
+    assert (failed.job, failed.fault.type) == (1, "InputError")
+    assert failed.fault.message.startswith("The output of a cannot be used: ")
 
 
 # Fan-outs
@@ -412,6 +434,22 @@ async def test_a_retry_keeps_what_has_succeeded(write_side: WriteSide, nats_url:
         "job.queued",
         "job.succeeded",
     ]
+
+
+async def test_a_workflow_that_is_cancelled_and_retried_at_once_keeps_its_limits_and_its_work(
+    write_side: WriteSide,
+) -> None:
+    id_ = await schedule(
+        write_side, workflow(job("a", "nobody", waiting_timeout_seconds=60.0), timeout_seconds=90.0)
+    )
+    await write_side.until(job_id(id_, 0), "job.queued")
+    await write_side.send(CancelWorkflow(id=id_), RetryWorkflow(id=id_))
+    await write_side.until(job_id(id_, 0), "job.queued", times=2)
+    await write_side.until_messages(2, COMMANDS)
+    assert await write_side.messages(COMMANDS, "rota.timer.>") == 2
+    assert await write_side.messages(WORK) >= 1
+    await write_side.send(CancelWorkflow(id=id_))
+    await write_side.until_messages(0, COMMANDS)
 
 
 @pytest.mark.usefixtures("worker")
