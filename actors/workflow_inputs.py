@@ -112,7 +112,9 @@ class Inputs:
             given = msgspec.msgpack.decode(self._state.details.jobs[number].files_from)
             files = await self._resolved(given, number)
         files = [files] if isinstance(files, str) else files
-        if not isinstance(files, list) or not files or not all(isinstance(one, str) and one for one in files):
+        if files == []:
+            raise InputError("files_from is an empty list: there is nothing to read")
+        if not isinstance(files, list) or not all(isinstance(one, str) and one for one in files):
             raise InputError("files_from is no path and no list of paths")
         batch = self._state.details.jobs[number].batch
         name = batch.connection if batch else None

@@ -12,6 +12,8 @@ from msgspec import Struct
 PARAMS, ITEM, INDEX, LITERAL = "$params", "$item", "$index", "$literal"
 SOURCES = (PARAMS, ITEM, INDEX, LITERAL)
 MAX_SHOWN = 40
+MAX_DEPTH = 100
+"""Objects and lists in each other, in which references are looked for."""
 MAX_DIGITS = 10
 
 Path = tuple[str | int, ...]
@@ -30,6 +32,21 @@ class Reference(Struct, frozen=True):
 
     source: str
     path: Path = ()
+
+
+def is_too_deep(value: Any) -> bool:
+    """Say whether objects and lists are nested in a value more than MAX_DEPTH times."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def is_reference(value: Any) -> bool:

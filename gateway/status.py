@@ -8,7 +8,9 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
 
+from events.base import Kind
 from events.jetstream.feed import Gap, Reader
+from events.subjects import event_on
 from gateway.edge import Edge, edge_of
 from gateway.ends import ENDS, find_end, stands
 from gateway.frames import Shown, greeting, heartbeat, notice
@@ -20,6 +22,9 @@ WRITE_BYTES = 64 * 1024
 """As much is written at a time, or one event if it is larger."""
 
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+BEGINNINGS: dict[Kind, str] = {"batch": "opened", "workflow": "scheduled"}
+"""The names of the first events of what has many others beside its own."""
 
 TOO_SLOW = "too slow: resume with Last-Event-ID"
 SHUTDOWN = "server shutdown"
@@ -84,6 +89,9 @@ async def _begin(edge: Edge, selection: Selection, after: int | None) -> tuple[i
     kind, id_ = selection.only
     # What ends from here on is seen by the stream; what ended before has its last event before.
     start = (await edge.feed.bounds()).last if after is None else after
+    if name := BEGINNINGS.get(kind):
+        # Nothing of it stands before: a long log need not be read up to there.
+        start = max(start, await edge.log.sequence_on(event_on(kind, id_, name)) - 1)
     last = await find_last(edge, kind, id_)
     if last is None:
         status = await find_status(edge, kind, id_)

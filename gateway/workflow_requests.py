@@ -6,6 +6,7 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from events.batch import BatchDetails
+from events.references import MAX_DEPTH, is_too_deep
 from events.sources import Connection
 from events.workflow import ScheduleWorkflow, WorkflowDetails, WorkflowJob
 from gateway.batch_requests import batch_command
@@ -140,6 +141,10 @@ class _Translation:
                 return NIL
             return Raw(packed_value(what, value, place_of(number, f"/{name}"), self._faults))
 
+        for name in ("inputs", "for_each", "files_from"):
+            if is_too_deep(getattr(job, name)):
+                said = f"Objects and lists are nested in it more than {MAX_DEPTH} times"
+                self._faults.add(place_of(number, f"/{name}"), said)
         labels, place = batch.labels if batch else job.labels, place_of(number, "/inputs")
         return WorkflowJob(
             name=job.name,

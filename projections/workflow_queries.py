@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from projections.pages import cursor_of, where
 from projections.workflow_parts import JobRow, Runs, runs_of, status_at_work
 from projections.workflow_views import listed_view, workflow_view
@@ -58,11 +60,12 @@ def find_workflow(read: Read, id_: str, now: datetime | None) -> WorkflowView | 
 
 
 def list_workflows(read: Read, wanted: dict[str, Any], status: WorkflowStatus | None, limit: int) -> WorkflowList:
-    """Return a page of the workflows that fit conditions with their values, newest first, without their jobs."""
+    """Return a page of the workflows that fit conditions with their values: newest first, no jobs, no params."""
     condition, values = where({**wanted, **_of_status(status)})
     query = f"SELECT * FROM workflows WHERE {condition} ORDER BY sequence DESC LIMIT ?"  # noqa: S608 - of our own
     found = read(query, *values, limit + 1)
-    return WorkflowList([_listed(read, row) for row in found[:limit]], cursor_of(found, limit))
+    shown = [replace(_listed(read, row), params=None) for row in found[:limit]]
+    return WorkflowList(shown, cursor_of(found, limit))
 
 
 def _of_status(status: WorkflowStatus | None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,14 @@ from msgspec.structs import asdict
 from rota import show, show_batch
 from rota.arguments import given, merged, results_format, tolerance
 from rota.batch_protocol import BadRowsAgain, BatchRequest, BatchView, FailedJobs
+from rota.batches import Batches
 from rota.client import Client
-from rota.errors import InvalidRequestError, UnavailableError
+from rota.errors import InvalidRequestError, NotFoundError, UnavailableError
 from rota.options import Selection
 from rota.output import Line, complain, remark, say, say_all
 from rota.protocol import ENDED_BATCH
 from rota.whole_file import is_stdout, whole_file
+from rota.workflows import Workflows
 
 PROGRESS_SECONDS = 0.5
 REMARK_SECONDS = 5.0
@@ -79,23 +81,32 @@ async def batches(options: argparse.Namespace) -> None:
 
 
 async def pause(options: argparse.Namespace) -> None:
-    """Have a batch schedule no more jobs for now; those that are scheduled run.
+    """Have a batch or workflow schedule no more jobs for now; those that are scheduled run.
 
     rota pause 01k9abc --reason 'the table is full'
     """
     async with Client(options.url) as client:
-        await client.batches.pause(options.id, options.reason)
+        await _steered(options.id, lambda of: of.pause(options.id, options.reason), client)
     say(options, {"id": options.id}, f"{options.id} will be paused")
 
 
 async def resume(options: argparse.Namespace) -> None:
-    """Have a paused batch go on.
+    """Have a paused batch or workflow go on.
 
     rota resume 01k9abc
     """
     async with Client(options.url) as client:
-        await client.batches.resume(options.id)
+        await _steered(options.id, lambda of: of.resume(options.id), client)
     say(options, {"id": options.id}, f"{options.id} will go on")
+
+
+async def _steered(id_: str, steer: Callable[[Batches | Workflows], Awaitable[None]], client: Client) -> None:
+    """Have something done with a batch, or with a workflow if there is no such batch."""
+    for of in (client.batches, client.workflows):
+        with suppress(NotFoundError):
+            await steer(of)
+            return
+    raise NotFoundError(f"There is no batch and no workflow {id_}")
 
 
 async def change(options: argparse.Namespace) -> None:

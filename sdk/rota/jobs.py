@@ -137,8 +137,10 @@ def job(handler: Callable[P, R] | None = None, /, **options: Any) -> Any:
 
 
 def spec_name(spec: str | Job[..., Any]) -> str:
-    """Return the name of a spec, or of a job's."""
-    return spec if isinstance(spec, str) else spec.name
+    """Return the name of a spec, or of a job's; TypeError if it is neither."""
+    if isinstance(spec, str | Job):
+        return spec if isinstance(spec, str) else spec.name
+    raise TypeError(f"{spec!r} is no job: give the name of a spec, or a function with the decorator @rota.job")
 
 
 def _rows_form(name: str, annotation: Any, wanted: RowsForm | None) -> RowsForm:

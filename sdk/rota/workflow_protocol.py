@@ -66,9 +66,9 @@ class WorkflowJobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, 
     timeout_seconds: Seconds | UnsetType | None = UNSET
     """Time limit of one attempt; null for none."""
     waiting_timeout_seconds: Seconds | None = None
-    """Time limit from when its inputs are there until a worker begins it for the first time."""
+    """Time limit from its release until a worker begins it for the first time."""
     total_timeout_seconds: Seconds | None = None
-    """Time limit from when its inputs are there until it ends, with all attempts; of all of a fan-out or batch."""
+    """Time limit from its release until it ends, with all attempts; of all of a fan-out or batch."""
     on_timeout: Rule = "fail_workflow"
     on_failure: Rule = "fail_workflow"
     """After the last attempt."""
@@ -128,7 +128,7 @@ class WorkflowJobView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of a fan-out: number of runs by state, and `total`, once its list is known."""
     attempt: int = 0
     released_at: datetime | None = None
-    """When its inputs were there."""
+    """When its inputs were there, and limits and pauses let it begin."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     error: JobFault | None = None
@@ -166,7 +166,7 @@ class WorkflowView(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkflowList(Struct, frozen=True):
-    """One page of workflows without their jobs, newest first; `next` is the cursor of the page after it."""
+    """One page of workflows without jobs and params, newest first; `next` is the cursor of the page after it."""
 
     workflows: list[WorkflowView]
     next: str | None = None

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.references import (
+    MAX_DEPTH,
     InvalidReferenceError,
     MissingOutputError,
     Reference,
+    is_too_deep,
     parse,
     parse_path,
     pick,
@@ -182,3 +184,11 @@ def test_a_path_to_any_part_of_a_value_leads_there(value: Any, data: st.DataObje
     assert pick(value, parse_path(path)) == part
     if all(isinstance(one, int) or ("." not in one and one) for one in path):
         assert pick(value, parse_path(show(tuple(path)))) == part
+
+
+def test_how_deep_values_may_be_nested_is_seen() -> None:
+    value: Any = 1
+    for _ in range(MAX_DEPTH):
+        value = [value]
+    assert not is_too_deep(value)
+    assert is_too_deep({"more": value})

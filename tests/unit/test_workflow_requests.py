@@ -738,3 +738,16 @@ def test_a_workflow_that_is_wrong_everywhere_is_answered_with_its_first_places()
     with pytest.raises(RotaError, match="at least 100 places"):
         command(*(job(f"j{n}", "no", inputs={"x": out(f"k{n}")}) for n in range(10_000)))
     assert time.process_time() - start < 2
+
+
+def test_inputs_that_are_nested_too_deeply_are_refused_where_they_stand() -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+
+    found = faults(job("one", inputs={"value": deep}), job("two", for_each=[deep]))
+
+    assert found == {
+        "#/jobs/0/inputs": "Objects and lists are nested in it more than 100 times",
+        "#/jobs/1/for_each": "Objects and lists are nested in it more than 100 times",
+    }

@@ -433,7 +433,7 @@ def test_workflows_are_listed_newest_first_and_without_their_jobs() -> None:
     assert ids(status="succeeded", name="y") == ["w1"]
     page = views.workflows(limit=2)
     assert ids(limit=2, after=page.next) == ["w0"]
-    assert page.workflows[1] == replace(views.workflow("w1"), jobs=[], critical_path=[])  # type: ignore[type-var]
+    assert page.workflows[1] == replace(views.workflow("w1"), jobs=[], critical_path=[], params=None)  # type: ignore[type-var]
     assert page.workflows[0].status == "paused"
 
 
@@ -490,7 +490,7 @@ def test_the_views_show_what_the_state_of_the_workflow_is(
     shown = views.workflow("w", world.now)
     assert shown
     assert_same(shown, world.state)
-    assert views.workflows().workflows == [replace(shown, jobs=[], critical_path=[])]
+    assert views.workflows().workflows == [replace(shown, jobs=[], critical_path=[], params=None)]
     assert views.jobs().jobs == []
     one_by_one = create()
     for one in recorded:
