@@ -1,8 +1,8 @@
 """The roles of all kinds of aggregates that have one."""
 
+from actors.batches import Batches
 from actors.jobs import Jobs
 from actors.roles import Role
-from actors.workflow_batches import Batches
 from actors.workflow_outputs import Outputs
 from actors.workflows import Workflows
 from rota.jetstream import Connection

@@ -7,10 +7,14 @@ from events.workflow import (
     WorkflowJobFailed,
     WorkflowJobsSkipped,
     WorkflowJobSucceeded,
+    WorkflowJobTimedOut,
 )
 from events.workflow_graph import reachable
 from events.workflow_turn import Turn
 from rota.protocol import JobFault
+
+MAX_REASON = 500
+"""Characters of why a workflow stops."""
 
 
 def follow(turn: Turn, number: int, run: int | None, outcome: EndedPart) -> None:
@@ -62,4 +66,12 @@ def apply_rule(turn: Turn, number: int) -> None:
             turn.add(WorkflowJobsSkipped, jobs=tuple(lost), because=number)
     else:
         how = "timed out" if status == "timed_out" else "failed"
-        turn.stop("failed", f"The job {job.name} has {how}")
+        turn.stop("failed", f"The job {job.name} has {how}{_cause(turn, number)}"[:MAX_REASON])
+
+
+def _cause(turn: Turn, number: int) -> str:
+    """Return why a job has ended without success just now."""
+    for event in reversed(turn.events):
+        if isinstance(event, WorkflowJobFailed | WorkflowJobTimedOut) and (event.job, event.run) == (number, None):
+            return ": ".join(("", event.fault.type, event.fault.message)).removesuffix(": ")
+    return ""

@@ -251,7 +251,7 @@ async def test_fail_workflow_cancels_what_runs(write_side: WriteSide) -> None:
         ),
     )
     assert end(events) == "Failed"
-    assert events[-1].reason == "The job bad has failed"
+    assert events[-1].reason == "The job bad has failed: ValueError: no"
     assert [event.job for event in of(events, WorkflowJobWithdrawn)] == [1]
     assert (await write_side.tags(job_id(id_, 1)))[-1] == "job.cancelled"
 

@@ -195,10 +195,10 @@ def test_a_failure_stops_the_workflow_and_all_that_runs() -> None:
         state,
         end(0, "failed"),
         failed(0),
-        stopping("failed", "The job j0 has failed"),
+        stopping("failed", "The job j0 has failed: ValueError: no"),
         skipped(2),
         withdrawn(1),
-        said(WorkflowFailed, reason="The job j0 has failed"),
+        said(WorkflowFailed, reason="The job j0 has failed: ValueError: no"),
     )
 
 
@@ -242,7 +242,7 @@ def test_failures_and_time_outs_have_a_rule_each(rule: str, outcome: str, event:
 
 def test_the_first_end_of_a_workflow_counts() -> None:
     state = given(scheduled(batch(), batch(), plain()), released(0), released(1), released(2))
-    reason = "The job j2 has failed"
+    reason = "The job j2 has failed: ValueError: no"
 
     state = then(state, end(2, "failed"), failed(2), stopping("failed", reason), withdrawn(0), withdrawn(1))
     state = then(state, ExpireWorkflow(id="w", since=NOW))
@@ -797,8 +797,8 @@ def test_a_batch_that_was_cancelled_is_opened_anew() -> None:
         given(scheduled(batch()), released(0)),
         end(0, "cancelled"),
         failed(0, fault=CANCELLED, made=False),
-        stopping("failed", "The job j0 has failed"),
-        said(WorkflowFailed, reason="The job j0 has failed"),
+        stopping("failed", "The job j0 has failed: Cancelled"),
+        said(WorkflowFailed, reason="The job j0 has failed: Cancelled"),
     )
     withdrawn_ = given(
         scheduled(batch()), released(0), stopping(), withdrawn(0), said(WorkflowJobCancelled, job=0), *FAILED[1:]
