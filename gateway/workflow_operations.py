@@ -18,9 +18,7 @@ from rota.workflow_protocol import RerunRequest, WorkflowRequest
 
 async def schedule_workflow(edge: Edge, request: WorkflowRequest, asker: Asker) -> str:
     """Schedule a workflow; when it returns the id, the workflow is durable. KeyReusedError as for jobs."""
-    specs = await find_specs(edge, specs_of(request.jobs))
-    known = connections(edge) if any(job.batch for job in request.jobs) else {}
-    command = workflow_command(request, specs, edge.schemas, known, _id_for(request.name, request, asker))
+    command = await _command(edge, request, _id_for(request.name, request, asker))
     if request.key or asker.key:
         await check_workflow(edge, request, command)
     await edge.bus.send([command], caller=asker.caller)
@@ -30,11 +28,12 @@ async def schedule_workflow(edge: Edge, request: WorkflowRequest, asker: Asker) 
 async def rerun_workflow(edge: Edge, id_: str, request: RerunRequest, asker: Asker) -> str:
     """Schedule a workflow again, as another one with the params that are given and else those that it had.
 
-    NotFoundError if there is none, InvalidRequestError if its jobs cannot use these params,
-    KeyReusedError as above.
+    NotFoundError if there is none, InvalidRequestError if its jobs cannot use these params, or do not go with what
+    the specs are now: its places are those of the definition. KeyReusedError as above.
     """
     details = rerun_of(id_, await find_workflow_details(edge, id_), request.params)
     command = ScheduleWorkflow(id=_id_for(details.name, request, asker), details=details)
+    await _command(edge, request_of(details), command.id)
     if request.key or asker.key:
         await check_rerun(edge, command)
     await edge.bus.send([command], caller=asker.caller)
@@ -72,6 +71,13 @@ async def cancel_workflow(edge: Edge, id_: str, reason: str, asker: Asker) -> Co
     ConflictError if it has ended in another way, NotFoundError if there is none.
     """
     return await _steer(edge, CancelWorkflow(id=id_, reason=reason), asker)
+
+
+async def _command(edge: Edge, request: WorkflowRequest, id_: str) -> ScheduleWorkflow:
+    """Return the command for a request, by the specs and connections as they are now."""
+    specs = await find_specs(edge, specs_of(request.jobs))
+    known = connections(edge) if any(job.batch for job in request.jobs) else {}
+    return workflow_command(request, specs, edge.schemas, known, id_)
 
 
 async def _steer(

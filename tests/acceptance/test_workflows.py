@@ -150,6 +150,8 @@ async def test_the_whole_runs_again_with_other_params(http: Http) -> None:
     view = await ended(http, answer.body["id"])
     assert (view["rerun_of"], view["params"]) == (id_, {"x": 1, "y": 40})
     assert await output(http, view, "a") == 41
+    refused = await http.post(f"/workflows/{id_}/rerun", {"params": {"y": "many"}})
+    assert (refused.status, refused.body["errors"][0]["pointer"]) == (400, "#/jobs/0/inputs/b")
 
 
 async def test_the_same_key_is_the_same_workflow(http: Http) -> None:
