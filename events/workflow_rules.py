@@ -73,5 +73,5 @@ def _cause(turn: Turn, number: int) -> str:
     """Return why a job has ended without success just now."""
     for event in reversed(turn.events):
         if isinstance(event, WorkflowJobFailed | WorkflowJobTimedOut) and (event.job, event.run) == (number, None):
-            return ": ".join(("", event.fault.type, event.fault.message)).removesuffix(": ")
+            return f": {event.fault.type}: {event.fault.message}".removesuffix(": ")
     return ""
