@@ -1,14 +1,14 @@
 """The role of jobs: timers for what is due later, the withdrawal of what is cancelled, news for workflows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from actors.roles import Change, Consequence
 from actors.workflow_outputs import Outputs
 from events.base import Event, Kind, event_id
-from events.jetstream.log import Log
+from events.jetstream.log import Log, SequenceConflictError
 from events.jetstream.timers import set_timer
 from events.jetstream.topology import WORK
 from events.job import (
@@ -69,7 +69,11 @@ class Jobs:
         return found
 
     async def before(self, changes: Sequence[Change]) -> None:
-        """Set the timers of waiting jobs."""
+        """Set the timers of waiting jobs, and withdraw the work of cancelled ones.
+
+        Withdrawn later, it could be handed out in between to a worker that was told of the end too early. Withdrawn
+        for a decision that is then refused, it would be lost: so it conflicts if the log knows more already.
+        """
         tasks = []
         for event in (event for change in changes for event in change.events):
             match event:
@@ -83,20 +87,20 @@ class Jobs:
                     # Its new work is not to be withdrawn with the old.
                     if again := self._withdrawing.pop(event.originator_id, None):
                         again.cancel()
+        tasks += [self._withdraw(job, change.was) for job, change in _cancelled(changes)]
         if tasks:
             await asyncio.gather(*tasks)
 
     async def after(self, changes: Sequence[Change]) -> None:
-        """Withdraw the work of cancelled jobs.
+        """Withdraw again what the server has offered since."""
+        for job, _ in _cancelled(changes):
+            self._withdraw_later(job)
 
-        Before it is stored that would do harm: another owner may have decided otherwise, and the job would wait for
-        ever for a worker.
-        """
-        for change in changes:
-            cancelled = [event for event in change.events if isinstance(event, JobCancelled)]
-            if cancelled and change.state.status == "cancelled":
-                await self._connection.purge(WORK, work_of(cancelled[0].originator_id))
-                self._withdraw_later(cancelled[0].originator_id)
+    async def _withdraw(self, job: str, was: JobState | None) -> None:
+        last = await self._log.last("job", job)
+        if (last.event.originator_version if last else 0) != (was.version if was else 0):
+            raise SequenceConflictError(f"The job {job} has gone on")
+        await self._connection.purge(WORK, work_of(job))
 
     def _withdraw_later(self, job: str) -> None:
         task = asyncio.create_task(self._withdraw_again(job))
@@ -120,6 +124,13 @@ class Jobs:
                 if last is None or not isinstance(last.event, JobCancelled):
                     return
                 await self._connection.purge(WORK, work_of(job))
+
+
+def _cancelled(changes: Sequence[Change]) -> Iterator[tuple[str, Change]]:
+    """Yield the jobs that are cancelled, and not redriven at once."""
+    for change in changes:
+        if change.state.status == "cancelled" and isinstance(change.events[-1], JobCancelled):
+            yield change.events[-1].originator_id, change
 
 
 def _told(event: Event, place: WorkflowPlace) -> StartWorkflowJob | EndWorkflowJob:
