@@ -324,6 +324,9 @@ async def test_a_batch_is_loaded_from_its_snapshot_and_what_came_later(write_sid
         await snapshots.save(BATCH, batch, ahead, at)
         assert await load_state(write_side.log, snapshots, "batch", batch) == (loaded, last)
     await snapshots.save(BATCH, batch, state, sequence)
+    async with asyncio.timeout(20):
+        while await snapshots.load(BATCH, batch) != (state, sequence):
+            await asyncio.sleep(0.01)  # it is sent without waiting for it
     await write_side.connection.call(f"STREAM.PURGE.{EVENTS}", {"seq": sequence})  # only what came later is read
     assert await load_state(write_side.log, snapshots, "batch", batch) == (loaded, last)
     newer = replace(BATCH, state_version=BATCH.state_version + 1)
