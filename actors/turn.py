@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from actors.cache import Entry, Identity
@@ -21,12 +20,6 @@ TURN_BYTES = 8 * 1024 * 1024
 """Of what is made anew, before no more commands are taken."""
 
 
-class Unit(Struct):
-    """Aggregates whose events are stored all or none."""
-
-    identities: list[Identity]
-
-
 class Turn:
     """Decides one command after the other."""
 
@@ -36,13 +29,14 @@ class Turn:
         """Aggregates as they were."""
         self.staged: dict[Identity, Entry] = {}
         """As they will be."""
-        self.doubtful: set[Identity] = set()
+        self._doubtful: set[Identity] = set()
         """Aggregates that have decided once to do nothing."""
         self._events = 0
         self._largest = 0
         self._bytes = 0
         self._appends: dict[Identity, Append] = {}
-        self._units: dict[Identity, Unit] = {}
+        self._units: dict[Identity, list[Identity]] = {}
+        """Aggregates, each with those whose events are stored all or none with its own: one list for them all."""
 
     def know(self, entries: dict[Identity, Entry]) -> None:
         """Take aggregates as they are."""
@@ -59,14 +53,14 @@ class Turn:
             events = AGGREGATES[kind].decide(entry.state, command, self.now)
         finally:
             if not events:
-                self.doubtful.add(identity)
+                self._doubtful.add(identity)
         if not events:
             return events
         self._events += len(events)
         append = self._appends.get(identity)
         if append is None:
             append = self._appends[identity] = Append(kind, command.id, entry.sequence, [])
-            self._units[identity] = Unit([identity])
+            self._units[identity] = [identity]
         append.events.extend(events)
         state = _evolved(kind, entry.state, events)
         self.staged[identity] = Entry(state, entry.sequence)
@@ -77,7 +71,7 @@ class Turn:
 
     def tie(self, identities: Iterable[Identity]) -> None:
         """Have what is new of these aggregates stored together."""
-        first: Unit | None = None
+        first: list[Identity] | None = None
         for identity in identities:
             unit = self._units.get(identity)
             if unit is None or unit is first:
@@ -85,11 +79,11 @@ class Turn:
             if first is None:
                 first = unit
                 continue
-            first.identities.extend(unit.identities)
-            for other in unit.identities:
+            first.extend(unit)
+            for other in unit:
                 self._units[other] = first
         if first:
-            size = sum(len(self._appends[identity].events) for identity in first.identities)
+            size = sum(len(self._appends[identity].events) for identity in first)
             self._largest = max(self._largest, size)
 
     @property
@@ -102,7 +96,7 @@ class Turn:
 
         No append would tell that they are not what the log has.
         """
-        return self.doubtful - self._appends.keys()
+        return self._doubtful - self._appends.keys()
 
     def changes(self) -> dict[Kind, list[Change]]:
         """Return what is new, by kinds of aggregates."""
@@ -115,7 +109,7 @@ class Turn:
     def units(self) -> list[list[Append]]:
         """Return what is new, those together that are stored all or none, in the order in which they came about."""
         units = {id(unit): unit for unit in self._units.values()}.values()
-        return [[self._appends[identity] for identity in unit.identities] for unit in units]
+        return [[self._appends[identity] for identity in unit] for unit in units]
 
 
 def _evolved(kind: Kind, state: Any, events: Sequence[Event]) -> Any:

@@ -24,6 +24,8 @@ from rota.batch_protocol import FailedJobs
 from rota.jetstream import Connection
 from rota.protocol import ENDED_BATCH, NIL, WorkflowPlace
 
+NOT_AWAITED = "Its workflow does not wait for it any more"
+
 
 async def started_batch(
     connection: Connection, event: WorkflowJobReleased, job: WorkflowJob, inputs: Inputs
@@ -50,7 +52,7 @@ async def started_batch(
 def stopped_batch(event: WorkflowJobWithdrawn, state: WorkflowState) -> CancelBatch:
     """Return what stops the batch of a job."""
     id_ = batch_id(event.originator_id, event.job, state.jobs[event.job].part.opened)
-    return CancelBatch(id=id_, reason="Its workflow does not wait for it any more")
+    return CancelBatch(id=id_, reason=NOT_AWAITED)
 
 
 def collected(batch: str, details: BatchDetails, number: int) -> list[CollectResults]:

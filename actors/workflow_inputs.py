@@ -24,7 +24,7 @@ from events.references import (
 )
 from events.subjects import inputs_subject
 from events.workflow_ids import batch_id, job_id
-from events.workflow_state import WorkflowState
+from events.workflow_state import FanOut, WorkflowState
 from rota.errors import NotFoundError, RotaError
 from rota.jetstream import Connection
 from rota.protocol import MAX_INLINE_BYTES, Payload
@@ -157,7 +157,7 @@ class Inputs:
                 return msgspec.msgpack.decode(await self._outputs.of_batch(id_))
             if job.fan_out is None:
                 return await self._returned(number)
-            return await self._runs(number)
+            return await self._runs(number, job.fan_out)
 
     async def _returned(self, number: int, run: int | None = None) -> Any:
         """Return what a job or a run has returned, if there is room for it."""
@@ -165,11 +165,10 @@ class Inputs:
         self._room -= len(body)
         return msgspec.msgpack.decode(body)
 
-    async def _runs(self, number: int) -> list[Any]:
+    async def _runs(self, number: int, fan_out: FanOut) -> list[Any]:
         """Return what the runs of a fan-out have returned, in the order of its list; null for those that failed."""
-        fan_out = self._state.jobs[number].fan_out
-        found: list[Any] = [None] * len(fan_out.runs if fan_out else ())
-        good = [run for run, part in enumerate(fan_out.runs if fan_out else ()) if part.status == "succeeded"]
+        found: list[Any] = [None] * len(fan_out.runs)
+        good = [run for run, part in enumerate(fan_out.runs) if part.status == "succeeded"]
         for start in range(0, len(good), READS_AT_ONCE):
             some = good[start : start + READS_AT_ONCE]
             values = await asyncio.gather(*(self._returned(number, run) for run in some))

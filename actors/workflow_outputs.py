@@ -109,7 +109,7 @@ class Outputs:
         return encode(batch_output(id_, state, results))
 
     async def _body(self, result: Result, room: int) -> bytes:
-        size = result.payload.size if result.payload else len(bytes(result.value))
+        size = result.payload.size if result.payload else len(result.value)
         if size > room:
             raise ValueError(f"With its {size} bytes the outputs that are used at once are too large")
         return await self._payloads.get(result.payload) if result.payload else bytes(result.value)

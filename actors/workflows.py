@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from actors.roles import Change, Consequence
-from actors.workflow_batches import started_batch, stopped_batch
+from actors.workflow_batches import NOT_AWAITED, started_batch, stopped_batch
 from actors.workflow_inputs import InputError, Inputs
 from actors.workflow_outputs import Outputs
 from events.base import Event, Kind, event_id
@@ -152,7 +152,7 @@ def _withdrawn(event: WorkflowJobWithdrawn, state: WorkflowState) -> Iterator[An
         yield stopped_batch(event, state)
     elif event.run is not None or not job.fans_out:
         id_ = job_id(event.originator_id, event.job, event.run)
-        yield CancelJob(id=id_, reason="Its workflow does not wait for it any more", lenient=True)
+        yield CancelJob(id=id_, reason=NOT_AWAITED, lenient=True)
 
 
 def _expired(event: WorkflowAttemptExpired, job: WorkflowJob) -> FailJob:

@@ -21,11 +21,10 @@ def follow(turn: Turn, number: int, run: int | None, outcome: EndedPart) -> None
     """Add what follows from the end of a job or run."""
     if turn.state.status != "running":
         return
-    if run is None:
-        if outcome != "succeeded":
-            apply_rule(turn, number)
-        return
-    look_at_runs(turn, number)
+    if run is not None:
+        look_at_runs(turn, number)
+    elif outcome != "succeeded":
+        apply_rule(turn, number)
 
 
 def look_at_runs(turn: Turn, number: int) -> None:

@@ -15,7 +15,7 @@ GRACE_SECONDS = 0.5
 """A worker ends an attempt that takes too long by itself, and knows why: it is given this much time to say so."""
 
 
-TimedCommand = ExpireWorkflow | ExpireWorkflowJob
+ExpireCommand = ExpireWorkflow | ExpireWorkflowJob
 C = TypeVar("C", ExpireWorkflow, ExpireWorkflowJob)
 
 
@@ -38,11 +38,11 @@ def timers(id_: str, state: WorkflowState) -> Iterator[Timer[ExpireWorkflow] | T
             yield from part_timers(id_, state, number, run, part)
 
 
-def touched_timers(id_: str, state: WorkflowState | None, events: Sequence[Event]) -> dict[TimedCommand, datetime]:
+def touched_timers(id_: str, state: WorkflowState | None, events: Sequence[Event]) -> dict[ExpireCommand, datetime]:
     """Return the timers that are set of the whole, and of the jobs and runs that some events are about."""
     if state is None or state.status in ENDED_WORKFLOW:
         return {}
-    found: dict[TimedCommand, datetime] = {}
+    found: dict[ExpireCommand, datetime] = {}
     if timer := whole_timer(id_, state):
         found[timer.command] = timer.due
     for number, run in {(event.job, event.run) for event in events if isinstance(event, WorkflowPart)}:

@@ -1,9 +1,6 @@
 """What can be asked of batches over NATS: each request and its answer."""
 
 from collections.abc import Mapping
-from typing import TypeVar
-
-from msgspec import Struct
 
 from gateway.bad_rows import list_bad_rows
 from gateway.batch_operations import (
@@ -14,7 +11,7 @@ from gateway.batch_operations import (
     redrive_batch,
     resume_batch,
 )
-from gateway.calls import Call, Operation
+from gateway.calls import Call, Operation, without_id
 from gateway.dry_runs import dry_run_batch
 from gateway.lookup import find_batch, find_row
 from gateway.messages import (
@@ -48,8 +45,6 @@ from rota.batch_protocol import (
     ResultsView,
     RowView,
 )
-
-Request = TypeVar("Request", bound=Struct)
 
 
 async def _open_batch(call: Call) -> BatchResponse:
@@ -100,7 +95,7 @@ async def _resume_batch(call: Call) -> CommandResponse:
 async def _change_batch(call: Call) -> CommandResponse:
     """Let a batch go on with other limits, and answer what became of that."""
     request = call.read(ChangeBatchRequest)
-    return await change_batch(call.edge, request.id, _without_id(request, ChangeRequest), call.asker)
+    return await change_batch(call.edge, request.id, without_id(request, ChangeRequest), call.asker)
 
 
 async def _cancel_batch(call: Call) -> CommandResponse:
@@ -112,7 +107,7 @@ async def _cancel_batch(call: Call) -> CommandResponse:
 async def _redrive_batch(call: Call) -> CommandResponse:
     """Let a batch go on that had ended, and answer what became of that."""
     request = call.read(RedriveBatchRequest)
-    return await redrive_batch(call.edge, request.id, _without_id(request, RedriveRequest), call.asker)
+    return await redrive_batch(call.edge, request.id, without_id(request, RedriveRequest), call.asker)
 
 
 async def _find_row(call: Call) -> RowView:
@@ -130,7 +125,7 @@ async def _list_bad_rows(call: Call) -> BadRowList:
 async def _collect(call: Call) -> CollectionResponse:
     """Have the results of a batch written into a file, and answer the id of that collection."""
     request = call.read(CollectRequest)
-    asked = _without_id(request, ResultsRequest)
+    asked = without_id(request, ResultsRequest)
     return CollectionResponse(await collect_results(call.edge, request.id, asked, call.asker))
 
 
@@ -144,11 +139,6 @@ async def _find_results(call: Call) -> ResultsView:
     """Answer how far a collection of results is, with the manifest of the file that it has become."""
     request = call.read(CollectionRequest)
     return await find_results(call.edge, request.id, request.collection)
-
-
-def _without_id(request: Request, type_: type[Request]) -> Request:
-    """Return what a request has besides the id, which is a part of its path over HTTP."""
-    return type_(**{name: getattr(request, name) for name in type_.__struct_fields__})
 
 
 BATCH_OPERATIONS: Mapping[str, Operation] = {

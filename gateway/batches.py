@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from gateway.answers import answer
+from gateway.answers import answer, answer_command
 from gateway.batch_operations import (
     cancel_batch,
     change_batch,
@@ -16,12 +16,12 @@ from gateway.batch_operations import (
     redrive_batch,
     resume_batch,
 )
-from gateway.bodies import decode, read_body, read_query
+from gateway.bodies import decode, read_body, read_optional, read_query
 from gateway.callers import http_asker
 from gateway.edge import edge_of
 from gateway.history import answer_events
 from gateway.lookup import ID, find_batch, find_row
-from gateway.messages import CommandResponse, NoRequest, PauseRequest
+from gateway.messages import NoRequest, PauseRequest
 from rota.batch_protocol import BatchRequest, BatchResponse, ChangeRequest, RedriveRequest
 from rota.errors import InvalidRequestError
 from rota.protocol import BatchStatus, CancelRequest, Name
@@ -70,40 +70,43 @@ async def get_batch(request: web.Request) -> web.Response:
 async def patch_batch(request: web.Request) -> web.Response:
     """Let a batch go on with other limits."""
     asked = decode(await read_body(request), ChangeRequest)
-    return _steered(await change_batch(edge_of(request), request.match_info["id"], asked, http_asker(request)))
+    return answer_command(
+        await change_batch(edge_of(request), request.match_info["id"], asked, http_asker(request))
+    )
 
 
 @routes.post(f"/batches/{ID}/pause")
 async def post_pause(request: web.Request) -> web.Response:
     """Schedule no more jobs of a batch until it is resumed."""
-    body = await read_body(request)
-    reason = decode(body, PauseRequest).reason if body else ""
-    return _steered(await pause_batch(edge_of(request), request.match_info["id"], reason, http_asker(request)))
+    reason = (await read_optional(request, PauseRequest)).reason
+    return answer_command(
+        await pause_batch(edge_of(request), request.match_info["id"], reason, http_asker(request))
+    )
 
 
 @routes.post(f"/batches/{ID}/resume")
 async def post_resume(request: web.Request) -> web.Response:
     """Let a paused batch go on."""
-    body = await read_body(request)
-    if body:
-        decode(body, NoRequest)
-    return _steered(await resume_batch(edge_of(request), request.match_info["id"], http_asker(request)))
+    await read_optional(request, NoRequest)
+    return answer_command(await resume_batch(edge_of(request), request.match_info["id"], http_asker(request)))
 
 
 @routes.post(f"/batches/{ID}/cancel")
 async def post_cancel(request: web.Request) -> web.Response:
     """Stop a batch with its jobs."""
-    body = await read_body(request)
-    reason = decode(body, CancelRequest).reason if body else ""
-    return _steered(await cancel_batch(edge_of(request), request.match_info["id"], reason, http_asker(request)))
+    reason = (await read_optional(request, CancelRequest)).reason
+    return answer_command(
+        await cancel_batch(edge_of(request), request.match_info["id"], reason, http_asker(request))
+    )
 
 
 @routes.post(f"/batches/{ID}/redrive")
 async def post_redrive(request: web.Request) -> web.Response:
     """Let a batch go on that has failed, or completed with failures."""
-    body = await read_body(request)
-    asked = decode(body, RedriveRequest) if body else RedriveRequest()
-    return _steered(await redrive_batch(edge_of(request), request.match_info["id"], asked, http_asker(request)))
+    asked = await read_optional(request, RedriveRequest)
+    return answer_command(
+        await redrive_batch(edge_of(request), request.match_info["id"], asked, http_asker(request))
+    )
 
 
 @routes.get(f"/batches/{ID}/rows")
@@ -119,7 +122,3 @@ async def get_row(request: web.Request) -> web.Response:
 async def get_events(request: web.Request) -> web.Response:
     """Answer a batch's history."""
     return await answer_events(request, "batch")
-
-
-def _steered(response: CommandResponse) -> web.Response:
-    return answer(response, 200 if response.status == "done" else 202)

@@ -44,6 +44,12 @@ async def read_body(request: web.Request) -> bytes:
         raise InvalidRequestError("The body did not arrive whole") from error
 
 
+async def read_optional(request: web.Request, type_: type[T]) -> T:
+    """Return the body as a request of a type, all of whose fields may be left out, and so may the body."""
+    body = await read_body(request)
+    return decode(body, type_) if body else type_()
+
+
 def check_size(body: bytes, limit: int) -> None:
     """Raise TooLargeError if a body is over the limit."""
     if len(body) > limit:

@@ -12,6 +12,7 @@ from gateway.encodings import Encoding
 from gateway.problems import Faults
 
 T = TypeVar("T")
+Request = TypeVar("Request", bound=Struct)
 
 
 class Call(Struct, frozen=True):
@@ -43,3 +44,8 @@ class Operation(Struct, frozen=True):
     """Whether requests may ask to wait."""
     bounded: bool = True
     """Whether ROTA_MAX_BODY_BYTES bounds the request; else it may have what a message of NATS holds."""
+
+
+def without_id(request: Request, type_: type[Request]) -> Request:
+    """Return what a request has besides the id, which is a part of its path over HTTP."""
+    return type_(**{name: getattr(request, name) for name in type_.__struct_fields__})

@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.answers import answer
-from gateway.bodies import decode, decode_jobs, read_body, read_query
+from gateway.answers import answer, answer_command
+from gateway.bodies import decode_jobs, read_body, read_optional, read_query
 from gateway.callers import http_asker
 from gateway.edge import edge_of
 from gateway.history import answer_events
@@ -76,7 +76,5 @@ async def get_result(request: web.Request) -> web.Response:
 @routes.post(f"/jobs/{ID}/cancel")
 async def cancel(request: web.Request) -> web.Response:
     """Cancel a job; ConflictError if it has ended in another way, 202 if it is not known yet."""
-    body = await read_body(request)
-    reason = decode(body, CancelRequest).reason if body else ""
-    response = await cancel_job(edge_of(request), request.match_info["id"], reason, http_asker(request))
-    return answer(response, 200 if response.status == "done" else 202)
+    reason = (await read_optional(request, CancelRequest)).reason
+    return answer_command(await cancel_job(edge_of(request), request.match_info["id"], reason, http_asker(request)))

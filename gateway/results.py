@@ -8,7 +8,7 @@ from events.jetstream.collections import Collection, find_collection
 from events.jetstream.results_files import ResultsFiles
 from gateway.answers import answer
 from gateway.batch_operations import connections
-from gateway.bodies import decode, read_body, read_query
+from gateway.bodies import read_optional, read_query
 from gateway.callers import Asker, http_asker
 from gateway.downloads import Download, answer_download
 from gateway.edge import Edge, edge_of
@@ -49,8 +49,7 @@ class CollectionsQuery(Struct, frozen=True):
 @routes.post(f"/batches/{ID}/results")
 async def post_results(request: web.Request) -> web.Response:
     """Have the results collected that there are by now; the answer names the collection."""
-    body = await read_body(request)
-    asked = decode(body, ResultsRequest) if body else ResultsRequest()
+    asked = await read_optional(request, ResultsRequest)
     batch = request.match_info["id"]
     id_ = await collect_results(edge_of(request), batch, asked, http_asker(request))
     return answer(CollectionResponse(id_), 202, {"Location": f"/batches/{batch}/results/{id_}"})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.bodies import check_plain, decode_list
-from gateway.calls import Call, Operation
+from gateway.calls import Call, Operation, without_id
 from gateway.lookup import find_workflow
 from gateway.messages import (
     CancelWorkflowRequest,
@@ -80,7 +80,7 @@ async def _rerun(call: Call) -> WorkflowResponse:
     """Schedule a workflow again, as another one whose id is answered."""
     request = call.read(RerunWorkflowRequest)
     call.check("#/params", request.params)
-    asked = RerunRequest(params=request.params, key=request.key)
+    asked = without_id(request, RerunRequest)
     return WorkflowResponse(await rerun_workflow(call.edge, request.id, asked, call.asker))
 
 

@@ -4,13 +4,13 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from gateway.answers import answer
-from gateway.bodies import decode, decode_list, read_body, read_query
+from gateway.answers import answer, answer_command
+from gateway.bodies import decode_list, read_body, read_optional, read_query
 from gateway.callers import http_asker
 from gateway.edge import edge_of
 from gateway.history import answer_events
 from gateway.lookup import ID, find_workflow
-from gateway.messages import CommandResponse, NoRequest, PageLimit, PauseRequest
+from gateway.messages import NoRequest, PageLimit, PauseRequest
 from gateway.workflow_operations import (
     cancel_workflow,
     pause_workflow,
@@ -77,48 +77,41 @@ async def get_events(request: web.Request) -> web.Response:
 @routes.post(f"/workflows/{ID}/pause")
 async def post_pause(request: web.Request) -> web.Response:
     """Start no more jobs of a workflow until it is resumed."""
-    body = await read_body(request)
-    reason = decode(body, PauseRequest).reason if body else ""
-    return _steered(await pause_workflow(edge_of(request), request.match_info["id"], reason, http_asker(request)))
+    reason = (await read_optional(request, PauseRequest)).reason
+    return answer_command(
+        await pause_workflow(edge_of(request), request.match_info["id"], reason, http_asker(request))
+    )
 
 
 @routes.post(f"/workflows/{ID}/resume")
 async def post_resume(request: web.Request) -> web.Response:
     """Let a paused workflow go on."""
-    body = await read_body(request)
-    if body:
-        decode(body, NoRequest)
-    return _steered(await resume_workflow(edge_of(request), request.match_info["id"], http_asker(request)))
+    await read_optional(request, NoRequest)
+    return answer_command(await resume_workflow(edge_of(request), request.match_info["id"], http_asker(request)))
 
 
 @routes.post(f"/workflows/{ID}/cancel")
 async def post_cancel(request: web.Request) -> web.Response:
     """Stop a workflow with all that runs of it."""
-    body = await read_body(request)
-    reason = decode(body, CancelRequest).reason if body else ""
-    return _steered(await cancel_workflow(edge_of(request), request.match_info["id"], reason, http_asker(request)))
+    reason = (await read_optional(request, CancelRequest)).reason
+    return answer_command(
+        await cancel_workflow(edge_of(request), request.match_info["id"], reason, http_asker(request))
+    )
 
 
 @routes.post(f"/workflows/{ID}/retry")
 async def post_retry(request: web.Request) -> web.Response:
     """Run again what has not succeeded of a workflow that has ended."""
-    body = await read_body(request)
-    if body:
-        decode(body, RetryRequest)
-    return _steered(await retry_workflow(edge_of(request), request.match_info["id"], http_asker(request)))
+    await read_optional(request, RetryRequest)
+    return answer_command(await retry_workflow(edge_of(request), request.match_info["id"], http_asker(request)))
 
 
 @routes.post(f"/workflows/{ID}/rerun")
 async def post_rerun(request: web.Request) -> web.Response:
     """Schedule a workflow again, as another one."""
-    body = await read_body(request)
-    asked = decode(body, RerunRequest) if body else RerunRequest()
+    asked = await read_optional(request, RerunRequest)
     return _scheduled(await rerun_workflow(edge_of(request), request.match_info["id"], asked, http_asker(request)))
 
 
 def _scheduled(id_: str) -> web.Response:
     return answer(WorkflowResponse(id_), 202, {"Location": f"/workflows/{id_}"})
-
-
-def _steered(response: CommandResponse) -> web.Response:
-    return answer(response, 200 if response.status == "done" else 202)

@@ -1,8 +1,6 @@
 """The batches of a client: files that Rota reads, or streams that the client sends, cut into jobs."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -35,14 +33,13 @@ from rota.file_names import check_streamed
 from rota.http import Event, Gateway
 from rota.jobs import spec_name
 from rota.options import BadRows
-from rota.patience import limit
+from rota.patience import ended, limit
 from rota.protocol import ENDED_BATCH, BatchStatus, CancelRequest
 from rota.sender import Sender, Sent
 
 DRY_RUN_SECONDS = 90.0
 """The heads of all files are read before the answer comes."""
 PAGE = 1000
-VIEW_LAG_SECONDS = 0.05
 ENDS = frozenset(f"batch.{status}" for status in ENDED_BATCH)
 
 
@@ -144,15 +141,9 @@ class Batches:
         self, *, status: BatchStatus | None = None, spec: str | None = None, page_size: int = 100
     ) -> AsyncGenerator[BatchView, None]:
         """Yield all batches that these describe, newest first and without their files, asked for by the page."""
-        after = None
-        while True:
-            page = await self._gateway.get(
-                "/batches", BatchList, status=status, spec=spec, limit=page_size, after=after
-            )
+        async for page in self._gateway.pages("/batches", BatchList, status=status, spec=spec, limit=page_size):
             for batch in page.batches:
                 yield batch
-            if not (after := page.next):
-                return
 
     async def wait(self, id_: str, timeout: float | None = None) -> BatchView:
         """Return the batch when it has ended; TimeoutError if it has not after so many seconds.
@@ -160,14 +151,7 @@ class Batches:
         Its `status` says how: completed, completed_with_failures, failed or cancelled.
         """
         async with limit(timeout, f"Batch {id_}"):
-            at = None
-            async for event in self.watch(id_):
-                if event["type"] in ENDS:
-                    at = msgspec.convert(event["at"], datetime)
-            # A view follows its events; no event tells of it. It may show the end before a redrive.
-            while not _has_ended(view := await self.get(id_), at):
-                await asyncio.sleep(VIEW_LAG_SECONDS)
-            return view
+            return await ended(self.watch(id_), ENDS, lambda: self.get(id_), ENDED_BATCH)
 
     def watch(self, id_: str) -> AsyncGenerator[Event, None]:
         """Yield a batch's events, those from before and those to come, until it has ended."""
@@ -238,15 +222,9 @@ class Batches:
 
     async def bad_rows(self, id_: str, file: str | None = None) -> AsyncGenerator[BadRowView, None]:
         """Yield the quarantined rows of a batch, or of one of its files, asked for by the page."""
-        after = None
-        while True:
-            page = await self._gateway.get(
-                f"{_batch(id_)}/bad-rows", BadRowList, file=file, limit=PAGE, after=after
-            )
+        async for page in self._gateway.pages(f"{_batch(id_)}/bad-rows", BadRowList, file=file, limit=PAGE):
             for row in page.bad_rows:
                 yield row
-            if not (after := page.next):
-                return
 
     async def results(
         self,
@@ -296,11 +274,6 @@ class Batches:
 
 def _request(request: BatchRequest | None, fields: dict[str, Any]) -> BatchRequest:
     return request or BatchRequest(**{**fields, "spec": spec_name(fields["spec"])})
-
-
-def _has_ended(view: BatchView, at: datetime | None) -> bool:
-    """Say whether a view shows the end that happened then, or a later one."""
-    return view.status in ENDED_BATCH and (at is None or (view.ended_at is not None and view.ended_at >= at))
 
 
 def _batch(id_: str) -> str:

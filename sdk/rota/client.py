@@ -115,13 +115,9 @@ class Client:
     ) -> AsyncGenerator[JobView, None]:
         """Yield all jobs that these describe, newest first, asked for by the page."""
         chosen = {"status": status, "queue": queue, "spec": spec, "batch": batch, "workflow": workflow}
-        after = None
-        while True:
-            page = await self._gateway.get("/jobs", JobList, **chosen, limit=page_size, after=after)
+        async for page in self._gateway.pages("/jobs", JobList, **chosen, limit=page_size):
             for job in page.jobs:
                 yield job
-            if not (after := page.next):
-                return
 
     async def wait(self, id_: str, timeout: float | None = None) -> Any:
         """Return a job's result when it has one.

@@ -19,12 +19,11 @@ class DeadLetters:
         self, *, status: Literal["failed", "refused"] | None = None, after: int = 0
     ) -> AsyncGenerator[DeadLetterView, None]:
         """Yield the letters after a sequence, oldest first, asked for by the page."""
-        start: int | None = after
-        while start is not None:
-            page = await self._gateway.get("/dead-letters", DeadLetterList, status=status, after=start, limit=PAGE)
+        async for page in self._gateway.pages(
+            "/dead-letters", DeadLetterList, status=status, after=after, limit=PAGE
+        ):
             for letter in page.dead_letters:
                 yield letter
-            start = page.next
 
     async def get(self, sequence: int) -> DeadLetterView:
         """Return a letter."""

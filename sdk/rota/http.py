@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -25,7 +25,17 @@ PAGE_EVENTS = 1000
 FIRST_PAUSE_SECONDS = 0.1
 NO_CONTENT = 204
 
+
+class Page(Protocol):
+    """A part of a list."""
+
+    @property
+    def next(self) -> str | int | None:
+        """The cursor of the part behind it, if there is one."""
+
+
 T = TypeVar("T")
+P = TypeVar("P", bound=Page)
 Event = dict[str, Any]
 """An event as JSON has it: `type`, `id`, `version`, `at`, `sequence`, and the fields of its type."""
 
@@ -75,6 +85,16 @@ class Gateway:
         """Ask, and return the answer; what is None is left out of the query."""
         given = {name: value for name, value in query.items() if value is not None}
         return msgspec.json.decode(await self._patiently("GET", path, params=given), type=answer)
+
+    async def pages(
+        self, path: str, page: type[P], *, after: str | int | None = None, **query: str | float | None
+    ) -> AsyncGenerator[P, None]:
+        """Yield the pages of a list, each asked for when it is wanted; `after` is the cursor to begin at."""
+        while True:
+            found = await self.get(path, page, **query, after=after)
+            yield found
+            if not (after := found.next):
+                return
 
     async def post(self, path: str, body: Any = None, *, answer_seconds: float = ANSWER_SECONDS) -> bytes:
         """Have something done, once; return the answer. Without a body where there is nothing to say."""

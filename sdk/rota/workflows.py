@@ -1,8 +1,6 @@
 """The workflows of a client: jobs whose order follows from their inputs, scheduled, watched and steered as one."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rota.http import Event, Gateway
-from rota.patience import limit
+from rota.patience import ended, limit
 from rota.protocol import CancelRequest
 from rota.workflow import Workflow
 from rota.workflow_protocol import (
@@ -24,7 +22,6 @@ from rota.workflow_protocol import (
     WorkflowView,
 )
 
-VIEW_LAG_SECONDS = 0.05
 ENDS = frozenset(f"workflow.{status}" for status in ENDED_WORKFLOW)
 
 
@@ -61,15 +58,11 @@ class Workflows:
         self, *, status: WorkflowStatus | None = None, name: str | None = None, page_size: int = 100
     ) -> AsyncGenerator[WorkflowView, None]:
         """Yield all workflows that these describe, newest first and without their jobs, asked for by the page."""
-        after = None
-        while True:
-            page = await self._gateway.get(
-                "/workflows", WorkflowList, status=status, name=name, limit=page_size, after=after
-            )
+        async for page in self._gateway.pages(
+            "/workflows", WorkflowList, status=status, name=name, limit=page_size
+        ):
             for workflow in page.workflows:
                 yield workflow
-            if not (after := page.next):
-                return
 
     async def wait(self, id_: str, timeout: float | None = None) -> WorkflowView:
         """Return the workflow when it has ended; TimeoutError if it has not after so many seconds.
@@ -78,14 +71,7 @@ class Workflows:
         is the result of its `job`: see `Client.wait`.
         """
         async with limit(timeout, f"Workflow {id_}"):
-            at = None
-            async for event in self.watch(id_):
-                if event["type"] in ENDS:
-                    at = msgspec.convert(event["at"], datetime)
-            # A view follows its events; no event tells of it. It may show the end before a retry.
-            while not _has_ended(view := await self.get(id_), at):
-                await asyncio.sleep(VIEW_LAG_SECONDS)
-            return view
+            return await ended(self.watch(id_), ENDS, lambda: self.get(id_), ENDED_WORKFLOW)
 
     def watch(self, id_: str) -> AsyncGenerator[Event, None]:
         """Yield a workflow's events, those from before and those to come, until it has ended.
@@ -122,11 +108,6 @@ class Workflows:
 
     def _id(self, answer: bytes) -> str:
         return msgspec.json.decode(answer, type=WorkflowResponse).id
-
-
-def _has_ended(view: WorkflowView, at: datetime | None) -> bool:
-    """Say whether a view shows the end that happened then, or a later one."""
-    return view.status in ENDED_WORKFLOW and (at is None or (view.ended_at is not None and view.ended_at >= at))
 
 
 def _workflow(id_: str) -> str:
